@@ -9,9 +9,7 @@ curl, and for gRPC h2load.
 import os
 import platform
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -26,11 +24,10 @@ from benchmarks.serving.material import Material, gather, train_missing
 from benchmarks.serving.measurements import Runner
 from benchmarks.serving.plan import WORKLOADS, Choice, plan_run
 from benchmarks.serving.report import markdown, plot
-from benchmarks.serving.results import Results, Summary, Yardsticks
-from benchmarks.serving.systems import HERE, SYSTEMS, Engine, System
+from benchmarks.serving.results import Results, Summary
+from benchmarks.serving.systems import SYSTEMS, Engine, System
 from rockstar_training.errors import DataError
 
-_YARDSTICK_TIMEOUT_S = 120.0
 Pythons = dict[tuple[str, Engine], Path]
 T = TypeVar("T")
 
@@ -180,41 +177,12 @@ def _measure(
                 f"{minutes:.1f} min: {measurement.title}"
             )
             runner.run(measurement, number)
-        _yardsticks(pythons, material, results)
+        runner.measure_parts(next((pythons[key] for key in pythons if SYSTEMS[key[0]].peer), None))
         # After each run, in case the rest is interrupted.
         summary = Summary(results)
         (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
         (output / "table.md").write_text(markdown(summary))
         plot(summary, output / "speed.png")
-
-
-def _yardsticks(pythons: Pythons, material: Material, results: Results) -> None:
-    """Measure LiteRT and the decoder alone, in the environment of any peer."""
-    found = [pythons[name, engine] for name, engine in pythons if SYSTEMS[name].peer]
-    if not found:
-        results.failures["the parts alone"] = "no other system was chosen or could be installed"
-        return
-    variables = {
-        "BENCHMARK_MODEL": str(material.models["litert"] / "cnn" / "1"),
-        "BENCHMARK_ENGINE": "litert",
-    }
-    with tempfile.NamedTemporaryFile(suffix=".png") as image:
-        image.write(material.images[0].png)
-        image.flush()
-        command = [str(found[0]), "alone.py", image.name, "2", str(results.seconds)]
-        try:
-            finished = subprocess.run(
-                command,
-                cwd=HERE / "peers" / "shared",
-                env={**os.environ, **variables},
-                capture_output=True,
-                check=True,
-                timeout=_YARDSTICK_TIMEOUT_S,
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            results.failures["the parts alone"] = str(error.stderr or error)[-500:]
-            return
-    results.yardsticks.append(msgspec.json.decode(finished.stdout, type=Yardsticks))
 
 
 def _machine() -> str:

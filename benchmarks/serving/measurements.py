@@ -1,24 +1,31 @@
 """Measurements: start a system, check it, apply loads, and stop it."""
 
 import http.client
+import os
 import re
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from benchmarks.serving import load, probes, processes
 from benchmarks.serving.load import Load
 from benchmarks.serving.material import Material
 from benchmarks.serving.plan import FEW_IMAGES, ONE, Measurement, Workload
-from benchmarks.serving.results import MAX_FOREIGN, Cell, Probes, Results, Start
+from benchmarks.serving.results import MAX_FOREIGN, Cell, Probes, Results, Start, Yardsticks
 from benchmarks.serving.systems import HERE, Request, Run, System
 
 READY_TIMEOUT_S = 150.0
 _WARM_UP_S, _WARM_UP_CONNECTIONS = 2.0, 16
 # How often a load is applied if other processes use the machine.
 _ATTEMPTS = 3
+_PARTS_TIMEOUT_S = 120.0
+T = TypeVar("T", Cell, Yardsticks)
 _ROWS = re.compile(r"^rockstar_batch_rows_(sum|count)\{.*\} (\S+)$", re.MULTILINE)
 
 
@@ -50,7 +57,7 @@ class Runner:
         self._say = say
 
     def run(self, measurement: Measurement, number: int) -> None:
-        """Run a measurement in a run; the results record a failure."""
+        """Carry out a measurement; failures are recorded, not raised."""
         try:
             with tempfile.TemporaryDirectory(
                 prefix="benchmark-", ignore_cleanup_errors=True
@@ -58,6 +65,33 @@ class Runner:
                 self._run(measurement, Path(folder), number)
         except (probes.NotReadyError, probes.WrongResponseError, load.LoadError, OSError) as error:
             self._fail(f"{measurement.title}, run {number + 1}", error)
+
+    def measure_parts(self, python: Path | None) -> None:
+        """Measure LiteRT and the decoder alone, in the environment of any peer."""
+        if python is None:
+            self.results.failures["the parts alone"] = "no other system was chosen and installed"
+            return
+        try:
+            self.results.yardsticks.append(least_disturbed(lambda: self._parts(python)))
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            self.results.failures["the parts alone"] = str(error.stderr or error)[-500:]
+
+    def _parts(self, python: Path) -> Yardsticks:
+        model = self._material.models["litert"] / "cnn" / "1"
+        with tempfile.NamedTemporaryFile(suffix=".png") as image:
+            image.write(self._material.images[0].png)
+            image.flush()
+            cpu = processes.cpu()
+            finished = subprocess.run(
+                [str(python), "alone.py", image.name, "2", str(self.results.seconds)],
+                cwd=HERE / "peers" / "shared",
+                env={**os.environ, "BENCHMARK_MODEL": str(model), "BENCHMARK_ENGINE": "litert"},
+                capture_output=True,
+                check=True,
+                timeout=_PARTS_TIMEOUT_S,
+            )
+        found = msgspec.json.decode(finished.stdout, type=Yardsticks)
+        return msgspec.structs.replace(found, foreign=(processes.cpu() - cpu).foreign)
 
     def _run(self, measurement: Measurement, folder: Path, number: int) -> None:
         system, images = measurement.system, self._material.images
@@ -116,11 +150,10 @@ class Runner:
     def _load(
         self, measurement: Measurement, run: Run, workload: Workload, connections: int, number: int
     ) -> None:
-        """Apply a load, again if other processes use the machine; record the least disturbed."""
-        cells: list[Cell] = []
-        while len(cells) < _ATTEMPTS and not any(each.foreign <= MAX_FOREIGN for each in cells):
-            cells.append(self._measure(measurement, run, workload, connections, number))
-        best = min(cells, key=lambda each: each.foreign)
+        """Apply a load and record its results."""
+        best = least_disturbed(
+            lambda: self._measure(measurement, run, workload, connections, number)
+        )
         self.results.cells.append(best)
         errors = best.load.status_errors + best.load.socket_errors + best.load.timeouts
         self._say(
@@ -175,6 +208,14 @@ class Runner:
             )
         _, response = probes.send(system, run.port, requests[0])
         return load.grpc_load(run.port, requests[0], connections, seconds, len(response) + 5)
+
+
+def least_disturbed(measure: Callable[[], T]) -> T:
+    """Measure, again if other processes use the machine; returns the least disturbed results."""
+    found: list[T] = []
+    while len(found) < _ATTEMPTS and not any(each.foreign <= MAX_FOREIGN for each in found):
+        found.append(measure())
+    return min(found, key=lambda each: each.foreign)
 
 
 def _batches(system: System, run: Run) -> tuple[float, float]:

@@ -243,6 +243,7 @@ def _yardsticks(summary: Summary) -> list[str]:
             _text(spread(each.images_per_second for each in found)),
         ],
     ]
+    rows.append(["foreign CPU, %", _text(spread(100 * each.foreign for each in found))])
     return ["## The parts alone, LiteRT", _table(["", ""], rows)]
 
 

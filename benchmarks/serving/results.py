@@ -89,12 +89,14 @@ class Yardsticks(msgspec.Struct, frozen=True, kw_only=True):
         one_ms: time of the CNN in LiteRT for a batch of one, on one core.
         batch_ms: time of the CNN in LiteRT for a batch of 32, on one core.
         images_per_second: throughput of LiteRT with batches of 32, one process per worker.
+        foreign: share of the machine's CPU time used by other processes.
     """
 
     decode_ms: float
     one_ms: float
     batch_ms: float
     images_per_second: float
+    foreign: float = 0.0
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):

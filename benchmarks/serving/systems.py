@@ -74,13 +74,13 @@ class Run:
     workers: int = 2
 
 
-def json_request(path: str, images: Sequence[Image]) -> Request:
+def _json_request(path: str, images: Sequence[Image]) -> Request:
     """Arrays in the format of TensorFlow Serving and many others."""
     body = json.dumps({"instances": [image.pixels for image in images]}).encode()
     return Request(path, "application/json", body, len(images))
 
 
-def form_request(path: str, images: Sequence[Image]) -> Request:
+def _form_request(path: str, images: Sequence[Image]) -> Request:
     """A form with one file per image."""
     boundary = "benchmark-5f1c9f3a"
     parts = [
@@ -93,14 +93,15 @@ def form_request(path: str, images: Sequence[Image]) -> Request:
     return Request(path, f"multipart/form-data; boundary={boundary}", body, len(images))
 
 
-def plain_request(run: Run, kind: Kind, images: Sequence[Image], path: str = "") -> Request:
+def _plain_request(
+    run: Run, kind: Kind, images: Sequence[Image], path: str = "/predict"
+) -> Request:
     """Arrays as JSON, one image as the body, or several images as a form."""
     del run
-    path = path or "/predict"
     if kind == "json":
-        return json_request(path, images)
+        return _json_request(path, images)
     if kind == "form" or len(images) > 1:
-        return form_request(path, images)
+        return _form_request(path, images)
     return Request(path, "image/png", images[0].png)
 
 
@@ -108,21 +109,21 @@ def _base64_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
     """Arrays or PNGs in base64 as JSON."""
     del run
     if kind == "json":
-        return json_request("/predict", images)
+        return _json_request("/predict", images)
     body = json.dumps({"images": [_base64_text(image) for image in images]}).encode()
     return Request("/predict", "application/json", body, len(images))
 
 
 def _body_or_base64_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
     """One image as the body; otherwise as JSON."""
-    request = plain_request if kind == "png" and len(images) == 1 else _base64_request
+    request = _plain_request if len(images) == 1 else _base64_request
     return request(run, kind, images)
 
 
 def _rockstar_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
     """All ten labels, because the other systems return all."""
     path = f"/explain/{run.model}" if kind == "explain" else f"/predict/{run.model}?top=10"
-    return plain_request(run, kind, images, path)
+    return _plain_request(run, kind, images, path)
 
 
 def _grpc_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
@@ -140,8 +141,8 @@ def _grpc_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
 def _bentoml_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
     del run
     if kind == "json":
-        return json_request("/predict_arrays", images)
-    return form_request("/predict", images)
+        return _json_request("/predict_arrays", images)
+    return _form_request("/predict", images)
 
 
 def _mlserver_request(run: Run, kind: Kind, images: Sequence[Image]) -> Request:
@@ -279,7 +280,7 @@ class System:
     settings: str
     command: Callable[[Run], list[str]]
     peer: str | None = None
-    request: Callable[[Run, Kind, Sequence[Image]], Request] = plain_request
+    request: Callable[[Run, Kind, Sequence[Image]], Request] = _plain_request
     labels: Callable[[bytes], list[str]] = _plain_labels
     variables: Callable[[Run], Mapping[str, str]] = lambda _: {}
     engines: tuple[Engine, ...] = ("litert",)
