@@ -22,7 +22,7 @@ class _Closable:
     def _require_open(self) -> None:
         if self._closed:
             raise RuntimeError(
-                "the client is closed: make a new one, or ask inside its with block, before close()"
+                "the client is closed: make a new one, or call it in its with block, before close()"
             )
 
 

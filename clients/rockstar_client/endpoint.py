@@ -99,7 +99,7 @@ class Endpoint:
         if self.proxy is None:
             return url
         host = urlsplit(url).hostname
-        return f"{url}, asked through the proxy {self.proxy.host} (no_proxy={host} goes past it),"
+        return f"{url}, through the proxy {self.proxy.host} (set no_proxy={host} to bypass it),"
 
     def unreachable(self, error: Exception) -> UnavailableError:
         """Create the error for a connection that failed or was lost."""
@@ -187,8 +187,8 @@ def grpc_proxy(address: str) -> list[tuple[str, Any]]:
 def proxy_hint(proxy: str, host: str) -> str:
     """A hint for a server that could not be reached through a proxy."""
     return (
-        f"it is asked through the proxy {proxy}, see the environment variables http_proxy and "
-        f"https_proxy; no_proxy={host} goes past it"
+        f"the request went through the proxy {proxy}, see the environment variables http_proxy "
+        f"and https_proxy; set no_proxy={host} to bypass it"
     )
 
 

@@ -148,7 +148,7 @@ def _other_type(field: str, got: object) -> InvalidInputError:
         field,
         expected="a path, bytes, a PIL image, a NumPy array, a dict or a DataFrame",
         got=type(got).__name__,
-        hint="a row of a DataFrame goes as row.to_dict()" if row else "",
+        hint="pass a row of a DataFrame as row.to_dict()" if row else "",
     )
 
 

@@ -263,7 +263,7 @@ def _explain(
 
 def read_predictions(response: Response) -> tuple[PredictAnswer, list[ExampleAnswer]]:
     """Read a response to `/predict`, but no tensors; a ServerError if it is something else."""
-    what = "it did not answer predictions"
+    what = "it did not return predictions"
     answer = _decode(response.body, _PREDICT_ANSWER, what)
     if answer.task == "tensors":
         return answer, []
@@ -276,7 +276,7 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[Result], what: str) -> Re
     except msgspec.ValidationError as error:
         raise _not_a_gateway(f"{what} ({error})") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = "that is not a gateway: it did not answer JSON"
+        message = "this is not a gateway: it did not return JSON"
         raise ServerError(Code.UNKNOWN, message) from error
 
 
@@ -376,7 +376,7 @@ def _answer(model: str, response: Response) -> Answer:
         probabilities = np.array([each.probabilities for each in items], np.float32)
         probabilities = probabilities.reshape(len(items), len(labels))
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise _not_a_gateway("it did not answer predictions") from error
+        raise _not_a_gateway("it did not return predictions") from error
     # Read-only: predictions and answer share the numbers.
     probabilities.flags.writeable = False
     predictions = tuple(
@@ -392,7 +392,7 @@ def number(value: float | None) -> float:
 
 
 def _not_a_gateway(why: str) -> ServerError:
-    return ServerError(Code.UNKNOWN, f"that is not a gateway of this release: {why}")
+    return ServerError(Code.UNKNOWN, f"this is not a gateway of this release: {why}")
 
 
 def require_ok(response: Response, place: Callable[[], str]) -> Response:
@@ -409,7 +409,7 @@ def require_ok(response: Response, place: Callable[[], str]) -> Response:
     detail = members.get("detail") or members.get("error")
     if not detail:
         # A response of a proxy, or of /readyz, which has its own format.
-        detail = f"{place()} answered {status} {_PHRASES.get(status, '')}".rstrip()
+        detail = f"{place()} returned {status} {_PHRASES.get(status, '')}".rstrip()
         detail += "" if status in _FROM_PROXIES else ": is that a RockstarTF gateway?"
     if status == HTTPStatus.UNAUTHORIZED:
         detail = f"{detail.rstrip('.')}: give the client its api_key="

@@ -68,7 +68,7 @@ _CONNECTION_ERRORS = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 # Hints by parts of gRPC's messages about failed connections.
 _HINTS = {
     "errors resolving": "expected HOST:PORT, dns:///NAME:PORT or unix:/PATH",
-    "Failed parsing HTTP/2": "that is not the gRPC port, or it wants TLS: see tls=",
+    "Failed parsing HTTP/2": "that is not the gRPC port, or it requires TLS: see tls=",
     "andshake": "does it speak TLS? see tls=",
 }
 # Milliseconds to wait before a retry, as requested by the server (gRFC A6); negative: never retry.

@@ -215,7 +215,7 @@ class Contract(Record, frozen=True):
     def training_data(self) -> tuple[DataSet, Statistics]:
         """The data of a model and its statistics; a TypeError if the model was imported."""
         if self.data_set is None or self.statistics is None:
-            raise TypeError(f"{self.model} does not say what it was trained on")
+            raise TypeError(f"the training data of {self.model} are unknown")
         return self.data_set, self.statistics
 
     @property

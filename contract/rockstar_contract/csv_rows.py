@@ -308,7 +308,7 @@ def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -
             field,
             expected=f"{width} values, as in the header",
             got=f"{len(row)}{where}",
-            hint="a value with the delimiter in it goes between double quotes"
+            hint="put a value that contains the delimiter between double quotes"
             if len(row) > width
             else "an empty value needs its delimiter too",
         )

@@ -385,7 +385,7 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
     if value is not None and value == value:  # neither missing nor NaN
         return value
     if strict or column.fill is None:
-        hint = "" if strict else "the model does not say what to put in place of a missing value"
+        hint = "" if strict else "the model has no value for missing ones"
         raise InvalidInputError(field, expected=_expected(column), got=_what(cell), hint=hint)
     fill = date_text(column.fill) if isinstance(column, DateColumn) else column.fill
     adjusted.imputed[column.name] = fill

@@ -112,7 +112,7 @@ def test_dates_and_times_in_a_row():
     [
         (FRAME.iloc[:0], "expected one or more examples, got none"),
         (FRAME.rename(columns={"name": "width"}), "a name for each column, got width more than"),
-        ([FRAME.iloc[0]], r"got Series; a row of a DataFrame goes as row\.to_dict\(\)"),
+        ([FRAME.iloc[0]], r"got Series; pass a row of a DataFrame as row\.to_dict\(\)"),
         (FRAME.iloc[0], "inputs.0.: expected a path"),
     ],
 )

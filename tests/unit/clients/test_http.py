@@ -187,13 +187,13 @@ def test_an_unreachable_server(connect_http):
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        (answer("200 OK", b"<html>"), "not a gateway: it did not answer JSON"),
-        (answer("302 Found", Location="/login"), "answered 302 Found"),
+        (answer("200 OK", b"<html>"), "not a gateway: it did not return JSON"),
+        (answer("302 Found", Location="/login"), "returned 302 Found"),
         (
             answer("404 Not Found", b"<html>"),
-            "answered 404 Not Found: is that a RockstarTF gateway",
+            "returned 404 Not Found: is that a RockstarTF gateway",
         ),
-        (answer("502 Bad Gateway", b"<html>"), "answered 502 Bad Gateway$"),
+        (answer("502 Bad Gateway", b"<html>"), "returned 502 Bad Gateway$"),
     ],
 )
 def test_a_server_that_is_no_gateway(server, connect_http, first, message):

@@ -96,7 +96,7 @@ def test_errors_of_a_proxy_omit_its_password(monkeypatch, server, connect_http, 
     with proxy_server.running("ann:other") as proxy:
         port = proxy.port if reachable else 1
         monkeypatch.setenv("http_proxy", f"http://ann:s3cret@127.0.0.1:{port}")
-        hint = r" \(no_proxy=127" if reachable else ", see"
+        hint = r" \(set no_proxy=127" if reachable else ", see"
         with (
             connect_http(server.url, retry=QUICK) as client,
             pytest.raises(
@@ -138,7 +138,7 @@ def test_an_unreachable_socks_proxy(monkeypatch, server, connect_http):
     monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:1")
     with (
         connect_http(server.url, retry=QUICK) as client,
-        pytest.raises(UnavailableError, match="asked through the proxy"),
+        pytest.raises(UnavailableError, match="through the proxy"),
     ):
         client.predict("toy", IMAGE)
 
@@ -205,10 +205,10 @@ def test_a_proxy_that_rejects_grpc(monkeypatch, model_server, kind):
             client = kind(model_server, retry=QUICK)
             with (
                 client if kind is GrpcClient else awaited(client) as client,
-                pytest.raises(UnavailableError, match="asked through the proxy 127") as caught,
+                pytest.raises(UnavailableError, match="through the proxy 127") as caught,
             ):
                 client.predict("toy", IMAGE)
-            assert "no_proxy=127.0.0.1 goes past it" in str(caught.value)
+            assert "set no_proxy=127.0.0.1 to bypass it" in str(caught.value)
             assert "s3cret" not in str(caught.value)
 
 
