@@ -255,8 +255,8 @@ class AsyncTFServingClient(AsyncConnection):
         _process = _process or os.getpid()
         if _process != os.getpid():
             raise RuntimeError(
-                "asynchronous gRPC clients were used before this process was forked, which gRPC does "
-                "not support: start processes by spawn or forkserver, or use GrpcClient here"
+                "asynchronous gRPC clients were used before this process was forked, which gRPC "
+                "does not support: start processes by spawn or forkserver, or use GrpcClient here"
             )
         arguments = self._options.arguments(self.address)
         return open_channel(grpc.aio, self.address, self._options.tls, arguments)
