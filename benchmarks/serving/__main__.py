@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from benchmarks.serving import environments, load, processes
-from benchmarks.serving.material import Material, gather, train_missing
+from benchmarks.serving.material import Material, gather, make_missing_models
 from benchmarks.serving.measurements import Runner
 from benchmarks.serving.plan import WORKLOADS, Choice, plan_run
 from benchmarks.serving.report import markdown, plot
@@ -92,10 +92,10 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     "workdir",
     default="build/bench/material",
     type=click.Path(path_type=Path),
-    help="Folder of models/; missing models are trained.",
+    help="Folder of models/; missing models are made.",
 )
 @click.option("--output", default="build/bench/results", type=click.Path(path_type=Path))
-@click.option("--set-up-only", is_flag=True, help="Install and train, measure nothing.")
+@click.option("--set-up-only", is_flag=True, help="Install and make models, measure nothing.")
 def main(**options: Any) -> None:
     """Measure, and write the results as JSON, Markdown and a plot."""
     if options["quick"]:
@@ -114,7 +114,7 @@ def main(**options: Any) -> None:
     over_grpc = any(system.protocol == "grpc" for system in choice.systems)
     try:
         load.require_tools("wrk", "curl", *(["h2load"] if over_grpc else []))
-        train_missing(workdir)
+        make_missing_models(workdir)
         material = gather(workdir)
     except (load.LoadError, DataError) as error:
         raise click.ClickException(str(error)) from error

@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
+from benchmarks.serving.plan import FEW_IMAGES, MODELS
 from benchmarks.serving.systems import Engine, Image, Model
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ImageInput
 from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_folder import ModelFolderError, find_models
 
-MODELS: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
-IMAGES = 1024
+_TRAINED: dict[Model, list[str]] = {"cnn": ["--preset=lecture"], "logistic": []}
+_IMAGES = 1024
+# Convolutions of the slow model, with 64 channels of 28 x 28; it needs about 5 ms on one core.
+_CONVOLUTIONS = 10
 # Difference of the two highest probabilities at which rounding cannot change the label.
 _MARGIN = 0.2
 _CANDIDATES = 3000
@@ -30,8 +34,8 @@ class Material:
 
     Attributes:
         models: folder of models by engine.
-        images: digits that every model predicts with certainty.
-        labels: labels of the images by model.
+        images: digits that every trained model predicts with certainty.
+        labels: labels of the images by model; of the slow model, only of the first FEW_IMAGES.
     """
 
     models: dict[Engine, Path]
@@ -39,22 +43,46 @@ class Material:
     labels: dict[Model, list[str]]
 
 
-def train_missing(folder: Path) -> None:
-    """Train the models that are not in <folder>/models, for one epoch: only speed is measured.
+def make_missing_models(folder: Path) -> None:
+    """Make the models that are not in <folder>/models.
+
+    Models are trained for one epoch, and the slow one not at all: only speed is measured.
 
     Raises:
-        CalledProcessError: training failed; it printed the reason.
+        CalledProcessError: training or import failed; it printed the reason.
     """
     try:
         existing = set(find_models(folder / "models"))
     except ModelFolderError:
         existing = set()
-    for model, options in MODELS.items():
+    for model, options in _TRAINED.items():
         if model not in existing:
             click.echo(f"training {model} on MNIST for one epoch")
             settings = ["--data=mnist", "--epochs=1", f"--workdir={folder}", *options]
-            command = [sys.executable, "-m", "rockstar_cli", "train", model, *settings]
-            subprocess.run(command, check=True)
+            _rockstar("train", model, *settings)
+    if "slow" not in existing:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+            file = Path(temporary, "slow.keras")
+            _save_slow_model(file)
+            contract = [f"--labels={','.join(map(str, range(10)))}", "--image-size=28"]
+            more = ["--name=slow", "--input=image", "--pixels=0-1", f"--models={folder / 'models'}"]
+            _rockstar("import", str(file), *contract, *more)
+
+
+def _rockstar(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "rockstar_cli", *arguments], check=True)
+
+
+def _save_slow_model(file: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    convolutions = [
+        layers.Conv2D(64, 3, padding="same", activation="relu") for _ in range(_CONVOLUTIONS)
+    ]
+    head = [layers.Flatten(), layers.Dense(10, activation="softmax")]
+    keras.Sequential([keras.Input((28, 28, 1)), *convolutions, *head]).save(file)
 
 
 def gather(folder: Path) -> Material:
@@ -68,13 +96,16 @@ def gather(folder: Path) -> Material:
     models = folder / "models"
     dataset = load("mnist")
     candidates = dataset.images[-dataset.test_count :][:_CANDIDATES]
-    labels = {model: _labels(models / model / "1", candidates) for model in MODELS}
-    sure = np.all([sure for _, sure in labels.values()], axis=0)
-    chosen = np.flatnonzero(sure)[:IMAGES]
+    found = {model: _labels(models / model / "1", candidates) for model in _TRAINED}
+    sure = np.all([sure for _, sure in found.values()], axis=0)
+    chosen = np.flatnonzero(sure)[:_IMAGES]
+    labels = {model: [names[index] for index in chosen] for model, (names, _) in found.items()}
+    few = candidates[chosen[:FEW_IMAGES]]
+    labels["slow"], _ = _labels(models / "slow" / "1", few)
     return Material(
         models={"litert": models, "tensorflow": _without_litert(models, folder)},
         images=[_image(candidates[index]) for index in chosen],
-        labels={model: [names[index] for index in chosen] for model, (names, _) in labels.items()},
+        labels=labels,
     )
 
 

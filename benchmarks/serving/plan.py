@@ -14,6 +14,7 @@ MOST = 256
 OVERLOAD = 512
 # Number of images that requests use in turn.
 FEW_IMAGES = 64
+MODELS: tuple[Model, ...] = ("cnn", "logistic", "slow")
 # Connections for one PNG with TensorFlow as the engine.
 _TENSORFLOW_CONNECTIONS = (16, 64)
 
@@ -73,7 +74,6 @@ class Workload:
 
 
 ONE = Workload("png", "one PNG")
-LOGISTIC = Workload("logistic", "one PNG, logistic", connections=(16,), model="logistic")
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -94,7 +94,7 @@ WORKLOADS = {
             connections=(32,),
             pace="bursty 200",
         ),
-        LOGISTIC,
+        Workload("logistic", "one PNG, logistic", connections=(16,), model="logistic"),
         Workload("form", "one PNG in a form", (("form", 1, 1),), (16,), gateway_only=True),
         Workload(
             "client",
@@ -124,6 +124,14 @@ WORKLOADS = {
             "/explain, /livez meanwhile",
             (("explain", 1, 1),),
             (1,),
+            probe="livez",
+            gateway_only=True,
+        ),
+        Workload(
+            "slow",
+            "5 ms per image, /livez meanwhile",
+            connections=(16,),
+            model="slow",
             probe="livez",
             gateway_only=True,
         ),
@@ -199,8 +207,10 @@ def plan_run(
     one = [(workload, connections) for workload, connections in loads if workload is ONE]
     few = [(ONE, connections) for connections in _TENSORFLOW_CONNECTIONS if one]
     groups: list[tuple[Engine, Model, list[tuple[Workload, int]], int]] = [
-        ("litert", "cnn", [each for each in loads if each[0].model == "cnn"], 2),
-        ("litert", "logistic", [each for each in loads if each[0].model == "logistic"], 2),
+        *(
+            ("litert", model, [each for each in loads if each[0].model == model], 2)
+            for model in MODELS
+        ),
         ("litert", "cnn", one if choice.one_worker else [], 1),
         ("tensorflow", "cnn", few, 2),
     ]

@@ -14,7 +14,7 @@ from tfs_api.services import PREDICT
 from tfs_api.tensors import to_array, to_proto
 
 Engine = Literal["litert", "tensorflow"]
-Model = Literal["cnn", "logistic"]
+Model = Literal["cnn", "logistic", "slow"]
 # Contents of a request: PNG files, even one of them as a form, preprocessed pixels as JSON, or a
 # PNG for an explanation.
 Kind = Literal["png", "form", "json", "explain"]

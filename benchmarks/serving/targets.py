@@ -185,7 +185,11 @@ def _overload(summary: Summary) -> list[Target]:
                 at="most",
                 unit="ms",
             )
-            for name, title in (("livez", "a 256-image request"), ("explain", "an /explain"))
+            for name, title in (
+                ("livez", "a 256-image request"),
+                ("explain", "an /explain"),
+                ("slow", "predictions that need 5 ms per image"),
+            )
             for found in [[value for each in summary.probes(OURS, name) for value in each.good_ms]]
         ),
     ]
