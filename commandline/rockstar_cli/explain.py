@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +117,7 @@ def _explain_image(
         "version": found.version,
         "label": found.label,
         "score": found.score,
-        "evidence": [dataclasses.asdict(place) for place in places(found.heatmap)],
+        "evidence": places(found.heatmap),
         "picture": None if picture is None else str(picture),
         "method": found.method,
         "heatmap": found.heatmap,
@@ -181,22 +180,10 @@ _PLACES = (
 _ENOUGH, _MOST = 0.5, 3
 
 
-@dataclass(frozen=True)
-class Place:
-    """A part of the image, and its share of the evidence, from 0 to 1."""
+def places(heatmap: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+    """The parts with at least half of the evidence, strongest first, and the share of each.
 
-    where: str
-    share: float
-
-
-def places(heatmap: Sequence[Sequence[float]]) -> list[Place]:
-    """The parts with at least half of the evidence, strongest first.
-
-    Args:
-        heatmap: evidence of each pixel, row by row; negative values do not count.
-
-    Returns:
-        An empty list without evidence.
+    The heat map has the evidence of each pixel, row by row; negative values do not count.
     """
     sums = [0.0] * len(_PLACES)
     height, width = len(heatmap), len(heatmap[0])
@@ -207,9 +194,9 @@ def places(heatmap: Sequence[Sequence[float]]) -> list[Place]:
     if total <= 0:
         return []
     ranked = sorted(zip(_PLACES, sums, strict=True), key=lambda place: -place[1])
-    found: list[Place] = []
+    found: list[dict[str, Any]] = []
     for where, mass in ranked[:_MOST]:
-        found.append(Place(where, mass / total))
-        if sum(place.share for place in found) >= _ENOUGH:
+        found.append({"where": where, "share": mass / total})
+        if sum(place["share"] for place in found) >= _ENOUGH:
             break
     return found

@@ -117,10 +117,11 @@ def predict(
     # Without an output file, somebody is watching: fail at once if the service is unreachable.
     patience = 0.0 if output is None else patience
     pace = Pace(batch, concurrency=concurrency, patience=patience)
+    named = NamedPaths(files, files_from)
     if output is None:
-        _predict_to_screen(NamedPaths(files, files_from), options, pace, as_json)
+        _predict_to_screen(named, options, pace, as_json)
     else:
-        _predict_into_file(files, files_from, options, pace, output, restart, retry_failed)
+        _predict_into_file(named, options, pace, output, restart, retry_failed)
 
 
 @contextmanager
@@ -155,16 +156,15 @@ class NamedPaths:
         for path in (*files, *([files_from] if files_from is not None else [])):
             if path != STDIN:
                 os.stat(path)
-        self._files = files
-        self._files_from = files_from
+        self.files, self._files_from = files, files_from
 
     @property
     def countable(self) -> bool:
         """Whether the paths can be iterated more than once."""
-        return self._files_from != STDIN and STDIN not in self._files
+        return self._files_from != STDIN and STDIN not in self.files
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._files
+        yield from self.files
         if self._files_from == STDIN:
             yield from _listed(cast("BufferedReader", sys.stdin.buffer))
         elif self._files_from is not None:
@@ -254,8 +254,7 @@ def _echo_adjustments(counts: "AdjustmentCounts") -> None:
 
 
 def _predict_into_file(
-    files: tuple[str, ...],
-    files_from: str | None,
+    named: NamedPaths,
     options: PredictOptions,
     pace: Pace,
     output: Path,
@@ -266,8 +265,8 @@ def _predict_into_file(
     from rockstar_client.bulk.output import Files, Output, RunOptions
     from rockstar_client.bulk.sources import Paths
 
-    named, place = NamedPaths(files, files_from), Files(output)
-    for path in (Path(file) for file in files if file != STDIN):
+    place = Files(output)
+    for path in (Path(file) for file in named.files if file != STDIN):
         if any(ours.exists() and path.samefile(ours) for ours in place.all()):
             raise BulkError(f"output: {path} is an input file: choose another output")
     with _connect(options) as (served, predict_batch, counts):

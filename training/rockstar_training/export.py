@@ -146,48 +146,46 @@ def export(
         ExportError: it cannot be written or converted, does not read back the same, or loses too
             much by quantization; nothing was published.
     """
-    with publication(models / draft.model, held=held) as incoming, _tensorflow_errors(draft.model):
-        contract = msgspec.structs.replace(draft, version=incoming.version)
-        folder, problem, edge, quantized = incoming.folder, "", b"", None
-        if quantization is not None:
-            edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
-            # Only for scoring: the final file contains the contract, which has the score.
-            model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-            quantized = litert_predictor(model, contract), open_edge(edge).predictor
-            contract = score_quantized(contract, quantization, quantized)
-        _save(folder, predict, trackables, contract, tuple(signatures.methods(contract)))
-        signatures.name_methods(folder, contract)
-        texts = {CONTRACT_FILE: contract.to_json(), **(documents(contract) if documents else {})}
-        for path, text in texts.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
-        samples = golden if isinstance(golden, dict) else {contract.encoded.name: golden.tensors}
-        write_warmup(folder, contract, samples)
-        verify(folder, predict, contract, golden)
-        try:
-            model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-            (folder / LITERT_FILE).write_bytes(model)
-            if isinstance(golden, GoldenSamples):
-                edge = edge or _litert(folder, predict, contract, (PREDICT_SIGNATURE,), batch=1)
-                (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
-            verify_litert(folder, predict, contract, samples, quantized)
-        except Exception as error:  # freezing, converting and running raise anything
-            if litert_required:
-                raise
-            problem = " ".join(str(error).split()) or type(error).__name__
-            for name in (LITERT_FILE, EDGE_FILE):
-                (folder / name).unlink(missing_ok=True)
-    return Exported(incoming.target, contract, problem)
-
-
-@contextmanager
-def _tensorflow_errors(model: str) -> Iterator[None]:
-    """Discard TensorFlow's log, and turn its errors into ExportErrors."""
     try:
-        with quiet_native_log():
-            yield
+        with publication(models / draft.model, held=held) as incoming, quiet_native_log():
+            contract = msgspec.structs.replace(draft, version=incoming.version)
+            folder, problem, edge, quantized = incoming.folder, "", b"", None
+            if quantization is not None:
+                edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
+                # Only for scoring: the final file contains the contract, which has the score.
+                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                quantized = litert_predictor(model, contract), open_edge(edge).predictor
+                contract = score_quantized(contract, quantization, quantized)
+            _save(folder, predict, trackables, contract, tuple(signatures.methods(contract)))
+            signatures.name_methods(folder, contract)
+            texts = {
+                CONTRACT_FILE: contract.to_json(),
+                **(documents(contract) if documents else {}),
+            }
+            for path, text in texts.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_text(text, encoding="utf-8")
+            samples = (
+                golden if isinstance(golden, dict) else {contract.encoded.name: golden.tensors}
+            )
+            write_warmup(folder, contract, samples)
+            verify(folder, predict, contract, golden)
+            try:
+                model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
+                (folder / LITERT_FILE).write_bytes(model)
+                if isinstance(golden, GoldenSamples):
+                    edge = edge or _litert(folder, predict, contract, (PREDICT_SIGNATURE,), batch=1)
+                    (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+                verify_litert(folder, predict, contract, samples, quantized)
+            except Exception as error:  # freezing, converting and running raise anything
+                if litert_required:
+                    raise
+                problem = " ".join(str(error).split()) or type(error).__name__
+                for name in (LITERT_FILE, EDGE_FILE):
+                    (folder / name).unlink(missing_ok=True)
     except (tf.errors.OpError, tensorflow_setup.ConverterError) as error:
-        raise ExportError(f"TensorFlow cannot export {model}: {error}") from error
+        raise ExportError(f"TensorFlow cannot export {draft.model}: {error}") from error
+    return Exported(incoming.target, contract, problem)
 
 
 def _save(

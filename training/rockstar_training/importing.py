@@ -138,13 +138,18 @@ class _Importer:
                     "for any number of examples, its first dimension None"
                 )
 
+        wanted = self.options.output
+        if wanted is not None and wanted not in source.outputs:
+            known = ", ".join(sorted(source.outputs))
+            raise ImportModelError(f"{source.name} has no output {wanted}; it has {known}")
+
     def _suggest_kind(self) -> Kind:
         """Guess the kind of input from the signature."""
         source, options = self.source, self.options
         spec = next(iter(source.inputs.values()))
-        output = source.outputs.get(options.output or next(iter(source.outputs)))
+        output = source.outputs[options.output or next(iter(source.outputs))]
         # An output such as a mask has neither labels nor a number.
-        flat = output is not None and output.shape.rank in (None, 2)
+        flat = output.shape.rank in (None, 2)
         one = len(source.inputs) == 1 and (len(source.outputs) == 1 or options.output is not None)
         numbers = spec.dtype.is_floating or spec.dtype == tf.uint8
         kind: Kind = "tensor"
@@ -209,7 +214,6 @@ class _Importer:
                         "examples, expected a row for each: leave it out with --output, or save "
                         "the model so that the first dimension is the batch"
                     )
-            self._require_output()
             names = sorted([output] if output else found)
             outputs = []
             for name in names:
@@ -330,7 +334,6 @@ class _Importer:
 
     def _interpret(self, found: Arrays) -> _Interpretation:
         """Interpret an output by its values for the samples."""
-        self._require_output()
         source, options = self.source, self.options
         if options.output is None and len(found) > 1:
             raise ImportModelError(
@@ -434,12 +437,6 @@ class _Importer:
         if not self.options.replace:
             require_compatible(self.models, contract.model, contract)
         return contract
-
-    def _require_output(self) -> None:
-        wanted, outputs = self.options.output, self.source.outputs
-        if wanted is not None and wanted not in outputs:
-            known = ", ".join(sorted(outputs))
-            raise ImportModelError(f"{self.source.name} has no output {wanted}; it has {known}")
 
 
 def _golden(taken: Encoded) -> GoldenSamples:

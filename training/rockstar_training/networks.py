@@ -209,7 +209,8 @@ def multiply_adds(model: Model) -> int:
 
 def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:
     """Dense layers, the wide ones with dropout."""
-    function = _arctan if activation == "arctan" else activation
+    # Of LiteRT's operations.
+    function = lowlevel.ACTIVATIONS["arctan"] if activation == "arctan" else activation
     stack: list[Layer] = [layers.Flatten(name="flat")]
     for number, size in enumerate(sizes, start=1):
         stack.append(layers.Dense(size, name=f"dense_{number}"))
@@ -221,11 +222,6 @@ def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:
         if size >= 128:
             stack.append(layers.Dropout(0.3, name=f"dropout_{number}"))
     return stack
-
-
-def _arctan(x: Any) -> Any:
-    """Compute the arctangent by an operation that LiteRT has."""
-    return tf.atan2(x, tf.ones_like(x))
 
 
 def _lecture_cnn() -> list[Layer]:

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from rockstar_cli.explain import Place, places
+from rockstar_cli.explain import places
 from tests.command_line import invoke
 from tests.unit.clients.http_server import Server, answer, running
 
@@ -17,17 +17,17 @@ def heatmap(**masses: float) -> list[list[float]]:
 
 
 def test_one_place_with_most_of_the_evidence():
-    assert places(heatmap(top_left=3.0, centre=1.0)) == [Place("top left", 0.75)]
+    assert places(heatmap(top_left=3.0, centre=1.0)) == [{"where": "top left", "share": 0.75}]
 
 
 def test_several_places_strongest_first():
     found = places(heatmap(top_left=2.0, centre=2.5, bottom=2.0, right=3.0))
-    assert [place.where for place in found] == ["right", "center"]
-    assert sum(place.share for place in found) == pytest.approx(5.5 / 9.5)
+    assert [place["where"] for place in found] == ["right", "center"]
+    assert sum(place["share"] for place in found) == pytest.approx(5.5 / 9.5)
 
 
 def test_negative_evidence_does_not_count():
-    assert places(heatmap(top_left=-9.0, bottom=1.0)) == [Place("bottom", 1.0)]
+    assert places(heatmap(top_left=-9.0, bottom=1.0)) == [{"where": "bottom", "share": 1.0}]
 
 
 def test_no_evidence():
@@ -35,7 +35,7 @@ def test_no_evidence():
 
 
 def test_an_image_of_one_pixel():
-    assert places([[0.5]]) == [Place("top left", 1.0)]
+    assert places([[0.5]]) == [{"where": "top left", "share": 1.0}]
 
 
 def test_a_column_without_a_value_is_shown_as_missing(tmp_path):

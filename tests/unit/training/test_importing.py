@@ -39,39 +39,41 @@ def save(model: Any, path: Path) -> Path:
     return path
 
 
-def image_model(*, activation: str | None = "softmax", classes: int = 3, scale: bool = True) -> Any:
+def save_function(function: Any, spec: Any, folder: Path) -> Path:
+    """Save a function of one tensor as a SavedModel."""
+    model = tf.Module()
+    model.function = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(model, str(folder), signatures=model.function)
+    return folder
+
+
+def sequential(shape: tuple[int | None, ...], *layers: Any, dtype: str = "float32") -> Any:
     keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((8, 6, 3)),
-            *([keras.layers.Rescaling(1 / 255)] if scale else []),
-            keras.layers.Conv2D(4, 3, kernel_initializer="he_normal"),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Dense(classes, activation=activation),
-        ]
+    return keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
+
+
+def image_model(*, activation: str | None = "softmax", classes: int = 3, scale: bool = True) -> Any:
+    return sequential(
+        (8, 6, 3),
+        *([keras.layers.Rescaling(1 / 255)] if scale else []),
+        keras.layers.Conv2D(4, 3, kernel_initializer="he_normal"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(classes, activation=activation),
     )
 
 
 def dense(width: int, outputs: int, activation: str | None = None) -> Any:
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [keras.Input((width,)), keras.layers.Dense(outputs, activation=activation)]
-    )
+    return sequential((width,), keras.layers.Dense(outputs, activation=activation))
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_an_image_classifier_predicts_as_before(tmp_path, suffix):
     model = image_model()
-    imported = publish(
-        save(model, tmp_path / f"pets{suffix}"), tmp_path, labels=("cat", "dog", "bird")
-    )
+    labels = ("cat", "dog", "bird")
+    imported = publish(save(model, tmp_path / f"pets{suffix}"), tmp_path, labels=labels)
     contract = Contract.from_json((imported.folder / CONTRACT_FILE).read_bytes())
-    assert (contract.labels, contract.task, contract.version) == (
-        ("cat", "dog", "bird"),
-        "classification",
-        1,
-    )
+    assert (contract.labels, contract.task, contract.version) == (labels, "classification", 1)
     assert contract.data_set is None
     check_manifest(imported.folder)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 6, 3)).astype(np.uint8)
@@ -127,13 +129,8 @@ def test_logits_become_probabilities(tmp_path):
 
 def test_one_sigmoid_and_two_labels_are_a_classification(tmp_path):
     model = dense(2, 1, "sigmoid")
-    imported = publish(
-        save(model, tmp_path / "m.keras"),
-        tmp_path,
-        kind="table",
-        labels=("no", "yes"),
-        columns=("age", "income"),
-    )
+    meaning = {"kind": "table", "labels": ("no", "yes"), "columns": ("age", "income")}
+    imported = publish(save(model, tmp_path / "m.keras"), tmp_path, **meaning)
     rows = np.array([[1, 2], [3, -4]], np.float32)
     yes = model.predict(rows, verbose=0)[:, 0]
     saved, _ = run(imported.folder, {"features": rows})
@@ -156,14 +153,10 @@ def test_several_inputs_and_outputs_are_described_by_name(tmp_path):
     imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
     spec = imported.contract.input
     assert isinstance(spec, TensorInput)
-    assert [(t.name, t.dtype, t.shape) for t in spec.tensors] == [
-        ("ids", "int32", (5,)),
-        ("price", "float32", (1,)),
-    ]
-    assert [(t.name, t.shape) for t in imported.contract.outputs] == [
-        ("score", (1,)),
-        ("vector", (2,)),
-    ]
+    found = [(t.name, t.dtype, t.shape) for t in spec.tensors]
+    assert found == [("ids", "int32", (5,)), ("price", "float32", (1,))]
+    outputs = [(t.name, t.shape) for t in imported.contract.outputs]
+    assert outputs == [("score", (1,)), ("vector", (2,))]
     inputs = {
         "ids": np.array([[1, 2, 3, 4, 5], [9, 9, 9, 0, 0]], np.int32),
         "price": np.array([[0.5], [2]], np.float32),
@@ -178,14 +171,6 @@ def test_several_inputs_and_outputs_are_described_by_name(tmp_path):
     assert labeled.contract.labels == ("no", "yes")
 
 
-class Text(tf.Module):  # type: ignore[misc]
-    """Accepts strings, which LiteRT cannot count."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])  # type: ignore[untyped-decorator]
-    def __call__(self, text: Any) -> Any:
-        return {"length": tf.strings.length(text), "upper": tf.strings.upper(text)}
-
-
 class Shift(keras.layers.Layer):  # type: ignore[misc]
     """A layer that is unknown elsewhere."""
 
@@ -195,7 +180,7 @@ class Shift(keras.layers.Layer):  # type: ignore[misc]
 
 @pytest.mark.parametrize("file", ["own.keras", "own.h5"])
 def test_a_layer_of_the_authors_own_is_named(tmp_path, file):
-    keras.Sequential([keras.Input((4,)), Shift(), keras.layers.Dense(2)]).save(tmp_path / file)
+    sequential((4,), Shift(), keras.layers.Dense(2)).save(tmp_path / file)
     with pytest.raises(TrainingError, match="it has Shift, a layer or function of its") as caught:
         publish(tmp_path / file, tmp_path)
     assert "config" not in str(caught.value)
@@ -204,7 +189,7 @@ def test_a_layer_of_the_authors_own_is_named(tmp_path, file):
 
 def test_a_saved_model_that_was_copied_in_part(tmp_path):
     folder = tmp_path / "part"
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).export(folder, verbose=False)
+    dense(4, 2).export(folder, verbose=False)
     (values,) = (folder / "variables").glob("*.data*")
     values.write_bytes(values.read_bytes()[:4])
     with pytest.raises(TrainingError, match=r"part lacks files, or they are cut off"):
@@ -215,9 +200,11 @@ def test_a_saved_model_that_was_copied_in_part(tmp_path):
 
 
 def test_strings_and_operations_that_litert_has_not(tmp_path):
-    model = Text()
-    tf.saved_model.save(model, str(tmp_path / "text"), signatures=model.__call__)
-    imported = publish(tmp_path / "text", tmp_path)
+    def count(text: Any) -> Any:
+        return {"length": tf.strings.length(text), "upper": tf.strings.upper(text)}
+
+    spec = tf.TensorSpec([None], tf.string, name="text")
+    imported = publish(save_function(count, spec, tmp_path / "text"), tmp_path)
     assert not (imported.folder / "model.tflite").exists()
     (note,) = [note for note in imported.notes if "without model.tflite" in note]
     # The missing parts, not pages of the converter's source.
@@ -247,23 +234,15 @@ def test_a_saved_model_of_tensorflow_1(tmp_path):
 
 
 def test_sizes_that_vary_stay_so(tmp_path):
-    model = keras.Sequential(
-        [
-            keras.Input((None,), dtype="int32"),
-            keras.layers.Embedding(4, 3),
-            keras.layers.GlobalAveragePooling1D(),
-        ]
-    )
+    pooling = keras.layers.GlobalAveragePooling1D()
+    model = sequential((None,), keras.layers.Embedding(4, 3), pooling, dtype="int32")
     imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
     (tensor,) = imported.contract.input.tensors
     assert tensor.shape == (None,)
     _, saved = open_saved_model(imported.folder)
     ids = np.ones((2, 7), np.int32)
-    np.testing.assert_allclose(
-        next(iter(saved(SIGNATURE, {tensor.name: ids}).values())),
-        model.predict(ids, verbose=0),
-        atol=1e-6,
-    )
+    (answer,) = saved(SIGNATURE, {tensor.name: ids}).values()
+    np.testing.assert_allclose(answer, model.predict(ids, verbose=0), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -290,14 +269,8 @@ def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
     """As written by Teachable Machine."""
     import h5py
 
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 3)),
-            keras.layers.DepthwiseConv2D(3),
-            keras.layers.GlobalMaxPooling2D(),
-            keras.layers.Softmax(),
-        ]
-    )
+    after = keras.layers.GlobalMaxPooling2D(), keras.layers.Softmax()
+    model = sequential((8, 8, 3), keras.layers.DepthwiseConv2D(3), *after)
     path = save(model, tmp_path / "m.h5")
     with h5py.File(path, "r+") as file:
         config = json.loads(file.attrs["model_config"])
@@ -309,22 +282,15 @@ def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
 
 
 def test_a_mask_is_returned_as_a_tensor(tmp_path):
-    model = keras.Sequential(
-        [keras.Input((6, 6, 3)), keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")]
-    )
+    mask = keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
+    model = sequential((6, 6, 3), mask)
     imported = publish(save(model, tmp_path / "m.keras"), tmp_path)
     assert imported.contract.outputs[0].shape == (6, 6, 1)
 
 
 def test_images_of_any_size_need_one(tmp_path):
-    model = keras.Sequential(
-        [
-            keras.Input((None, None, 1)),
-            keras.layers.Conv2D(2, 3),
-            keras.layers.GlobalMaxPooling2D(),
-            keras.layers.Softmax(),
-        ]
-    )
+    after = keras.layers.GlobalMaxPooling2D(), keras.layers.Softmax()
+    model = sequential((None, None, 1), keras.layers.Conv2D(2, 3), *after)
     path = save(model, tmp_path / "m.keras")
     with pytest.raises(TrainingError, match=r"any size .*--image-size 224"):
         publish(path, tmp_path)
@@ -332,7 +298,7 @@ def test_images_of_any_size_need_one(tmp_path):
 
 
 def test_code_is_not_run_unless_it_is_allowed(tmp_path):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
+    model = sequential((2,), keras.layers.Lambda(lambda x: x * 2))
     for suffix in (".keras", ".h5"):
         path = save(model, tmp_path / f"m{suffix}")
         with pytest.raises(TrainingError, match="holds a Lambda layer, which is Python code"):
@@ -340,29 +306,19 @@ def test_code_is_not_run_unless_it_is_allowed(tmp_path):
 
 
 def test_files_are_not_touched_unless_it_is_allowed(tmp_path):
-    class Reader(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])  # type: ignore[untyped-decorator]
-        def __call__(self, path: Any) -> Any:
-            return {"content": tf.map_fn(tf.io.read_file, path)}
-
-    model = Reader()
-    tf.saved_model.save(model, str(tmp_path / "reader"), signatures=model.__call__)
+    paths = tf.TensorSpec([None], tf.string, name="path")
+    read = lambda path: {"content": tf.map_fn(tf.io.read_file, path)}  # noqa: E731
+    folder = save_function(read, paths, tmp_path / "reader")
     with pytest.raises(TrainingError, match=r"reads or writes files .*ReadFile"):
-        publish(tmp_path / "reader", tmp_path)
+        publish(folder, tmp_path)
 
 
 def test_a_fixed_batch_and_a_missing_signature(tmp_path):
-    class Fixed(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([1, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any) -> Any:
-            return {"y": x}
-
-    model = Fixed()
-    tf.saved_model.save(model, str(tmp_path / "fixed"), signatures=model.__call__)
-    with pytest.raises(
-        TrainingError, match=r"a batch of 1, shape \[1, 2\]: save the model for any"
-    ):
-        publish(tmp_path / "fixed", tmp_path)
+    spec = tf.TensorSpec([1, 2], tf.float32, name="x")
+    fixed = save_function(lambda x: {"y": x}, spec, tmp_path / "fixed")
+    message = r"a batch of 1, shape \[1, 2\]: save the model for any"
+    with pytest.raises(TrainingError, match=message):
+        publish(fixed, tmp_path)
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     with pytest.raises(TrainingError, match="has no signature, so nothing says what it takes"):
         publish(tmp_path / "none", tmp_path)
@@ -416,7 +372,7 @@ def test_the_command_prints_the_published_version_and_assumptions(tmp_path):
 
 
 def test_code_that_is_allowed_is_run(tmp_path):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)])
+    model = sequential((2,), keras.layers.Lambda(lambda x: x * 2))
     imported = publish(save(model, tmp_path / "m.keras"), tmp_path, allow_code=True)
     (name,) = [tensor.name for tensor in imported.contract.input.tensors]
     saved, litert = run(imported.folder, {name: np.ones((1, 2), np.float32)})
