@@ -8,6 +8,7 @@ import numpy as np
 
 from rockstar_training.config import config_for
 from rockstar_training.prepared_data import MemoryExamples, Part, PreparedData, Task, prepare_data
+from tests.images import png
 
 TASK = Task((6, 6, 1), 3)
 
@@ -32,6 +33,17 @@ def line() -> Part:
     """The line y = 1 - x at 1, 2, 3 and 4."""
     x = np.array([[1], [2], [3], [4]], np.float32)
     return make_part(x, 1 - x[:, 0])
+
+
+def write_shades(folder: Path, count: int, shape: tuple[int, ...] = (20, 20), seed: int = 0) -> str:
+    """Write a folder of dark and light images; return its name for --data."""
+    noise = np.random.default_rng(seed)
+    for name, low in (("dark", 0), ("light", 150)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = noise.integers(low, low + 100, shape, dtype=np.uint8)
+            (folder / name / f"{number}.png").write_bytes(png(pixels))
+    return f"folder:{folder}"
 
 
 def write_csv(path: Path, names: Any, rows: Any) -> str:

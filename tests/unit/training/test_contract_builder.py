@@ -2,10 +2,7 @@
 
 import pytest
 
-from rockstar_training.contract_builder import (
-    require_compatible,
-    worse_than_served,
-)
+from rockstar_training.contract_builder import require_compatible, worse_than_served
 from rockstar_training.errors import DataError
 from tests.contracts import make_contract
 from tests.registries import add_version
@@ -14,17 +11,13 @@ from tests.table_models import table_classifier
 THREE = ("a", "b", "c")
 
 
-def confusion(right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
-    return ((right, wrong, 0), (0, 0, 0), (0, 0, 0))
-
-
 def contract(accuracy: float, count: int):
     right = round(accuracy * count)
     return make_contract(
         model="cnn",
         labels=THREE,
         metrics={"test_accuracy": accuracy},
-        confusion=confusion(right, count - right),
+        confusion=((right, count - right, 0), (0, 0, 0), (0, 0, 0)),
     )
 
 

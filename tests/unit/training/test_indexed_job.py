@@ -6,13 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from rockstar_training.errors import ConfigError, TrainingError
-from rockstar_training.indexed_job import (
-    is_chief,
-    main,
-    meet,
-    tf_config,
-    worker_addresses,
-)
+from rockstar_training.indexed_job import is_chief, main, meet, tf_config, worker_addresses
 from tests.ports import free_ports
 
 ADDRESS = "training-{index}.training:2222"
@@ -27,12 +21,8 @@ def test_each_worker_has_its_own_name_in_the_service():
 @pytest.mark.parametrize(
     "template",
     [
-        "training:2222",
-        "training-{index}",
-        "{host}-{index}:1",
-        "training-{}:1",
-        "a-{index}:70000",
-        "{",
+        *("training:2222", "training-{index}", "{host}-{index}:1", "training-{}:1"),
+        *("a-{index}:70000", "{"),
     ],
 )
 def test_an_impossible_address_is_an_error(template):

@@ -33,10 +33,7 @@ def test_the_same_weights_give_the_same_outputs_in_both_apis(model, settings, ta
 
 @pytest.mark.parametrize(
     ("ours", "kind"),
-    [
-        (lowlevel.GradientDescent, keras.optimizers.SGD),
-        (lowlevel.Adam, keras.optimizers.Adam),
-    ],
+    [(lowlevel.GradientDescent, keras.optimizers.SGD), (lowlevel.Adam, keras.optimizers.Adam)],
 )
 def test_optimizers_take_the_same_steps_as_those_of_keras(ours, kind):
     start = np.array([1.0, -2.0, 0.5], np.float32)

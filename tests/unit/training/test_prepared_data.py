@@ -11,9 +11,8 @@ from rockstar_training import datasets
 from rockstar_training.config import config_for
 from rockstar_training.prepared_data import class_weights
 from rockstar_training.splits import Fractions
-from tests.images import png
 from tests.shared_data import shared_data
-from tests.unit.training.small_data import prepare, write_csv
+from tests.unit.training.small_data import prepare, write_csv, write_shades
 
 SETTINGS = {"seed": 3, "test_fraction": 0.2, "validation_fraction": 0.25}
 
@@ -38,15 +37,14 @@ def diabetes(tmp_path):
 
 @pytest.fixture
 def shades(tmp_path):
-    """Dark and light pictures, 30 of each class; one is damaged."""
-    noise = np.random.default_rng(0)
-    for name, low in (("dark", 0), ("light", 150)):
-        (tmp_path / name).mkdir()
-        for number in range(30):
-            pixels = noise.integers(low, low + 100, (20, 20), dtype=np.uint8)
-            (tmp_path / name / f"{number}.png").write_bytes(png(pixels))
+    """30 images of each class; one is damaged."""
+    data = write_shades(tmp_path, 30)
     (tmp_path / "dark" / "7.png").write_bytes(b"x")
-    return f"folder:{tmp_path}"
+    return data
+
+
+def counts(prepared):
+    return [part.count for part in (prepared.train, prepared.validation, prepared.test)]
 
 
 def require_sound(prepared):
@@ -76,11 +74,7 @@ def test_digits():
     require_sound(prepared)
     assert isinstance(prepared.input, ImageInput)
     assert (prepared.name, prepared.task, prepared.target) == ("digits", "classification", None)
-    assert (prepared.train.count, prepared.validation.count, prepared.test.count) == (
-        1077,
-        360,
-        360,
-    )
+    assert counts(prepared) == [1077, 360, 360]
     assert prepared.statistics.examples == 1077
     digits = datasets.load("digits")
     assert prepared.sha256 == digits.sha256
@@ -157,34 +151,22 @@ def test_many_damaged_files_are_counted(shades, tmp_path):
 
 def test_a_folder_to_validate_with_leaves_the_test_to_a_share(shades, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
-    for name, shade in (("dark", 20), ("light", 200)):
-        (other / name).mkdir()
-        for number in range(4):
-            pixels = np.full((20, 20), shade + number, np.uint8)
-            (other / name / f"{number}.png").write_bytes(png(pixels))
+    write_shades(other, 4, seed=1)
     prepared = prepare(shades, validation=other, **SETTINGS)
     require_sound(prepared)
-    assert (prepared.validation.count, prepared.test.count, prepared.train.count) == (8, 12, 47)
+    assert counts(prepared) == [47, 8, 12]
     assert prepared.validation.raw(0) in [path.read_bytes() for path in other.rglob("*.png")]
 
 
 def test_splits_of_a_folder_are_kept(tmp_path):
-    noise = np.random.default_rng(0)
-    counts = {"train": 20, "val": 3, "test": 5}
-    for split, count in counts.items():
-        for name, low in (("dark", 0), ("light", 150)):
-            (tmp_path / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(low, low + 100, (9, 9), dtype=np.uint8)
-                (tmp_path / split / name / f"{number}.png").write_bytes(png(pixels))
+    sizes = {"train": 20, "val": 3, "test": 5}
+    for split, size in sizes.items():
+        write_shades(tmp_path / split, size, seed=size)
     prepared = prepare(f"folder:{tmp_path}", **SETTINGS)
     require_sound(prepared)
-    for split, part in (
-        ("train", prepared.train),
-        ("val", prepared.validation),
-        ("test", prepared.test),
-    ):
-        assert part.count == 2 * counts[split]
+    parts = (prepared.train, prepared.validation, prepared.test)
+    assert counts(prepared) == [2 * size for size in sizes.values()]
+    for split, part in zip(sizes, parts, strict=True):
         files = {path.read_bytes() for path in (tmp_path / split).rglob("*.png")}
         assert files == {part.raw(index) for index in range(part.count)}
 

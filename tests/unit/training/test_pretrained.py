@@ -16,8 +16,8 @@ from rockstar_training.prepared_data import Task, prepare_data
 from rockstar_training.pretrained import build
 from rockstar_training.tensorflow_setup import keras, tf
 from rockstar_training.train import train_and_evaluate
-from tests.images import png
 from tests.unit.training import toys
+from tests.unit.training.small_data import write_shades
 
 # Keras saves its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -50,14 +50,7 @@ def features(model, images):
 
 @pytest.fixture
 def shades(tmp_path):
-    """Dark and light pictures in color, 30 of each."""
-    noise = np.random.default_rng(0)
-    for name, low in (("dark", 0), ("light", 150)):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(30):
-            pixels = noise.integers(low, low + 100, (20, 24, 3), dtype=np.uint8)
-            (tmp_path / "photos" / name / f"{number}.png").write_bytes(png(pixels))
-    return f"folder:{tmp_path / 'photos'}"
+    return write_shades(tmp_path / "photos", 30, (20, 24, 3))
 
 
 def test_a_plain_backbone_gets_inputs_as_in_the_contract(tmp_path):
