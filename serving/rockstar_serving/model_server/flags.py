@@ -176,7 +176,7 @@ def server_options(given: argparse.Namespace) -> ServerOptions:
         models = (model_config(given.model_name, given.model_base_path),)
     tls = None
     if given.ssl_config_file is not None:
-        from rockstar_serving.model_server.tls import read_ssl_config  # loads OpenSSL
+        from rockstar_serving.model_server.grpc_server import read_ssl_config  # loads gRPC
 
         tls = read_ssl_config(given.ssl_config_file)
     intra, inter = given.tensorflow_intra_op_parallelism, given.tensorflow_inter_op_parallelism

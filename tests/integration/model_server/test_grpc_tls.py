@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import trustme
 
+from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.server import ModelServer
-from rockstar_serving.model_server.tls import read_ssl_config
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 from tests.grpc_calls import failure, stub
 from tests.integration.model_server.conftest import fake_server

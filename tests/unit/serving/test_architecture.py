@@ -71,7 +71,7 @@ def test_serving_never_imports_training():
         "rockstar_serving.gateway.app, rockstar_serving.gateway.server, rockstar_serving.gateway.__main__, rockstar_serving.gateway.kserve",
         "rockstar_serving.model_server.server, rockstar_serving.model_server.command, rockstar_serving.model_server.__main__",
         "rockstar_serving.model_server.grpc_health_and_reflection",
-        "rockstar_serving.model_server.tls, rockstar_serving.logs",
+        "rockstar_serving.model_server.grpc_server, rockstar_serving.logs",
         "rockstar_client, rockstar_client.http, rockstar_client.grpc, rockstar_client.async_http",
         "rockstar_client.bulk.job, rockstar_client.bulk.batch_client, rockstar_client.bulk.output, rockstar_client.bulk.sources",
         "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.__main__",

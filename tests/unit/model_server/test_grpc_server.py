@@ -1,11 +1,11 @@
-"""SSL config files."""
+"""TLS of the gRPC server: SSL config files."""
 
 from pathlib import Path
 
 import pytest
 
+from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.models.config import ConfigError
-from rockstar_serving.model_server.tls import read_ssl_config
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 
 SERVER = issued("localhost")
