@@ -121,11 +121,6 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none cannot be read: No such file or directory"):
-        read_parameters(tmp_path / "none")
-
-
 def test_fields_without_effect_are_named_in_one_line(tmp_path, caplog):
     path = write(
         tmp_path,

@@ -78,11 +78,6 @@ def test_what_cannot_be_used(tmp_path: Path, fields: dict[str, str | bool], mess
     assert not [line for line in KEY.splitlines()[1:-1] if line in str(caught.value)]
 
 
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ssl cannot be read: No such file or directory"):
-        read_ssl_config(tmp_path / "ssl")
-
-
 def test_a_file_in_another_format_is_not_quoted(tmp_path: Path) -> None:
     """A key in place of its path must not appear in the log."""
     path = tmp_path / "ssl"
@@ -93,10 +88,3 @@ def test_a_file_in_another_format_is_not_quoted(tmp_path: Path) -> None:
         f"SSL config file {path}: Error parsing text-format tensorflow.serving.SSLConfig: line 1 ("
     )
     assert not [line for line in KEY.splitlines() if line in str(caught.value)]
-
-
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "ssl"
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="expected UTF-8"):
-        read_ssl_config(path)

@@ -343,11 +343,6 @@ def test_what_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     assert str(caught.value).startswith(f"monitoring config file {file}: ")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none cannot be read: No such file"):
-        read_monitoring_config(tmp_path / "none")
-
-
 # The output of TensorFlow Serving's exporter in its test.
 HISTOGRAM = """\
 # TYPE :test:path:histogram histogram
@@ -471,7 +466,7 @@ def events(listener: Any) -> list[tuple[Any, ...]]:
     return calls
 
 
-def test_engines_tell_of_runs_that_succeed(listener: Any) -> None:
+def test_engines_report_runs_that_succeed(listener: Any) -> None:
     engine = FakeEngine()
     measured = MeasuredEngine(engine, listener.graph_run)
     assert measured.signatures is engine.signatures
@@ -483,7 +478,7 @@ def test_engines_tell_of_runs_that_succeed(listener: Any) -> None:
     assert (list(feeds), list(outputs)) == (["x"], ["y"])
 
 
-def test_what_a_request_for_each_api_tells(listener: Any, tmp_path: Path) -> None:
+def test_reports_of_each_api(listener: Any, tmp_path: Path) -> None:
     add_version(tmp_path, 1)
     options = LoadOptions(poll_seconds=0)
     manager = Manager([ModelConfig("m", tmp_path)], load_examples_engine, options)

@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -176,30 +177,28 @@ class LiteRTInterpreter:
         return outputs
 
 
+@dataclass(frozen=True)
 class _MainGraphRunner:
     """A signature of the main graph, with the interface of LiteRT's own signature runners."""
 
-    def __init__(
-        self, interpreter: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]
-    ) -> None:
-        self._interpreter = interpreter
-        self._inputs = inputs
-        self._outputs = outputs
+    interpreter: Any
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
 
     def get_input_details(self) -> dict[str, Any]:
-        return _by_name(self._inputs, self._interpreter.get_input_details())
+        return _by_name(self.inputs, self.interpreter.get_input_details())
 
     def get_output_details(self) -> dict[str, Any]:
-        return _by_name(self._outputs, self._interpreter.get_output_details())
+        return _by_name(self.outputs, self.interpreter.get_output_details())
 
     def __call__(self, **feeds: NDArray[Any]) -> Outputs:
         for name, feed in feeds.items():
-            self._interpreter.resize_tensor_input(self._inputs[name], feed.shape)
-        self._interpreter.allocate_tensors()
+            self.interpreter.resize_tensor_input(self.inputs[name], feed.shape)
+        self.interpreter.allocate_tensors()
         for name, feed in feeds.items():
-            self._interpreter.set_tensor(self._inputs[name], feed)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+            self.interpreter.set_tensor(self.inputs[name], feed)
+        self.interpreter.invoke()
+        return {name: self.interpreter.get_tensor(index) for name, index in self.outputs.items()}
 
 
 def _by_name(names: Mapping[str, int], details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
@@ -82,38 +82,38 @@ class Unsettled:
     hopeless: bool
 
 
+@dataclass
 class FolderStability:
-    """Decides whether version folders are completely written."""
+    """Decides whether version folders are completely written.
 
-    def __init__(
-        self,
-        quiet_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        """A folder is settled after this time without changes; 0: always. Clocks are in seconds."""
-        self._quiet = quiet_seconds
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._observations: dict[Path, _Observation] = {}
+    Attributes:
+        quiet: seconds without changes after which a folder is settled; 0: always.
+        clock: in seconds.
+        wall_clock: the clock of file times, in seconds.
+    """
+
+    quiet: float
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    _observations: dict[Path, _Observation] = field(default_factory=dict)
 
     def check(self, folder: Path, seen: Fingerprint, failures: int = 0) -> Unsettled | None:
         """Check a version folder with its current fingerprint; None if it is settled.
 
         Each of its failures to load after a change doubles the quiet period.
         """
-        age = self._wall_clock() - changed_at(seen)
+        age = self.wall_clock() - changed_at(seen)
         # A change in the future means that the clocks differ: then only our observations count.
-        if age >= self._quiet * _LONGEST:
+        if age >= self.quiet * _LONGEST:
             complete, quiet = None, 0.0
         else:
             complete = _is_complete(folder, seen)
             times = max(_INCOMPLETE if complete is False else 1, 2**failures)
-            quiet = self._quiet * min(times, _LONGEST)
+            quiet = self.quiet * min(times, _LONGEST)
         if (complete and not failures) or not quiet or age >= quiet:
             self._observations.pop(folder, None)
             return None
-        now = self._clock()
+        now = self.clock()
         observation = self._observations.setdefault(folder, _Observation(seen, now, now))
         if observation.fingerprint != seen:
             observation.fingerprint, observation.since = seen, now
@@ -122,7 +122,7 @@ class FolderStability:
             del self._observations[folder]
             return None
         watched = now - observation.first
-        return Unsettled(left, watched < _SOON * self._quiet, watched >= _HOPELESS * self._quiet)
+        return Unsettled(left, watched < _SOON * self.quiet, watched >= _HOPELESS * self.quiet)
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
         """Forget folders that no longer exist."""

@@ -183,7 +183,7 @@ def test_fewer_dimensions_than_a_convolution_takes(saved_models: SavedModels) ->
     assert ask(engine, {"x": np.float32(3)}, "twice_float32")["y"] == 6
 
 
-def test_a_signature_that_does_not_tell_a_shape() -> None:
+def test_a_signature_without_a_shape() -> None:
     message = SignatureDef(inputs={"x": TensorInfo(name="x:0", dtype=DT_FLOAT)})
     assert signature_of(message).inputs["x"].shape is None
     message.inputs["x"].tensor_shape.SetInParent()

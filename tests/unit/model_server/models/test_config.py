@@ -1,11 +1,13 @@
 """The model config file, read once or watched."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from rockstar_serving.model_server.batching_parameters import read_parameters
+from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.models.config import (
     All,
     ConfigError,
@@ -17,6 +19,7 @@ from rockstar_serving.model_server.models.config import (
 )
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.models.servables import State
+from rockstar_serving.model_server.monitoring import read_monitoring_config
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeLoader, add_version
 from tests.waiting import until
@@ -150,9 +153,12 @@ def test_wrong_config_files(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_missing_config_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        read_config_file(tmp_path / "none")
+@pytest.mark.parametrize(
+    "read", [read_config_file, read_monitoring_config, read_parameters, read_ssl_config]
+)
+def test_a_missing_config_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(ConfigError, match="none cannot be read: No such file or directory"):
+        read(tmp_path / "none")
 
 
 class Watched:

@@ -124,7 +124,7 @@ def test_a_clock_that_is_ahead_does_not_matter(watch: Watch) -> None:
     assert watch.wait() == 0
 
 
-def test_hope_fades(watch: Watch) -> None:
+def test_a_folder_that_keeps_changing_becomes_hopeless(watch: Watch) -> None:
     hopes = []
     for number in range(42):
         watch.now = number * 0.99

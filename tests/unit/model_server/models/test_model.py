@@ -168,7 +168,7 @@ def test_a_broken_newest_version_falls_back_at_start(base_path, caplog):
     assert "model m serves version 2, because version 3 does not load" in caplog.text
 
 
-def test_a_mended_version_is_tried_again_at_once(base_path: Path) -> None:
+def test_a_repaired_version_is_retried_at_once(base_path: Path) -> None:
     add_version(base_path, 2, ok=False)
     model, _ = started(base_path, [1])
     add_version(base_path, 2)
@@ -331,24 +331,24 @@ def test_a_missing_chosen_version_is_logged_once(base_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("versions", "policy", "trouble"),
+    ("versions", "policy", "reason"),
     [
         (None, Latest(), "the base path cannot be read: No such file or directory"),
         ([], Latest(), "no version folder, such as 1, in the base path"),
         ([1], Specific(frozenset({2})), "its policy matches none of the versions [1]"),
     ],
 )
-def test_trouble_names_model_path_and_reason(base_path, versions, policy, trouble):
+def test_diagnosis_names_model_path_and_reason(base_path, versions, policy, reason):
     if versions is not None:
         base_path.mkdir()
         for version in versions:
             add_version(base_path, version)
     model, _ = started(base_path, [], policy)
     assert model.outlook != Outlook.BUSY
-    assert model.diagnose() == f"model 'm' ({base_path}): {trouble}"
+    assert model.diagnose() == f"model 'm' ({base_path}): {reason}"
 
 
-def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
+def test_diagnosis_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     base_path.mkdir()
     (base_path / "saved_model.pb").touch()
     model, _ = started(base_path, [])
@@ -358,7 +358,7 @@ def test_trouble_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     )
 
 
-def test_trouble_of_broken_versions(base_path: Path) -> None:
+def test_diagnosis_of_broken_versions(base_path: Path) -> None:
     add_version(base_path, 1, ok=False)
     model, _ = started(base_path, [])
     assert model.diagnose() == (
