@@ -1,7 +1,6 @@
 """Errors of gRPC calls."""
 
-from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 from unittest.mock import Mock
 
 import grpc
@@ -18,49 +17,26 @@ class AbortedError(Exception):
     pass
 
 
-class Context:
-    def __init__(self, *, active: bool = True) -> None:
-        self._active = active
-        self.aborted: tuple[grpc.StatusCode, str] | None = None
-
-    def is_active(self) -> bool:
-        return self._active
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def abort(self, code: grpc.StatusCode, details: str) -> None:
-        self.aborted = code, details
-        raise AbortedError
-
-
-def call(behaviour: Any, context: Any, data: bytes = b"") -> Any:
-    return guard(PREDICT, behaviour)(data, context)
+def aborted(behavior: Any, data: bytes = b"", *, active: bool = True, observer: Any = None) -> Any:
+    """The code and details with which a call of Predict is aborted."""
+    context = Mock(spec=grpc.ServicerContext)
+    context.is_active.return_value, context.time_remaining.return_value = active, None
+    context.abort.side_effect = AbortedError
+    with pytest.raises(AbortedError):
+        guard(PREDICT, behavior, observer)(data, context)
+    return context.abort.call_args.args
 
 
 def test_nothing_starts_for_a_disconnected_caller() -> None:
-    context = Context(active=False)
-    started: list[object] = []
-
-    def begin(*arguments: object) -> None:
-        started.append(arguments)
-
-    with pytest.raises(AbortedError):
-        call(begin, context)
-    assert not started
-    assert context.aborted is not None
-    assert context.aborted[0] == grpc.StatusCode.CANCELLED
+    begin = Mock()
+    assert aborted(begin, active=False)[0] == grpc.StatusCode.CANCELLED
+    begin.assert_not_called()
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code != Code.OK])
 def test_every_code_has_its_grpc_status(code: Code) -> None:
-    def fail(*_: object) -> None:
-        raise StatusError(code, "why")
-
-    context = Context()
-    with pytest.raises(AbortedError):
-        call(fail, context)
-    assert context.aborted == (grpc.StatusCode[code.name], "why")
+    fail = Mock(side_effect=StatusError(code, "why"))
+    assert aborted(fail) == (grpc.StatusCode[code.name], "why")
 
 
 @pytest.mark.parametrize(
@@ -77,32 +53,19 @@ def test_every_code_has_its_grpc_status(code: Code) -> None:
 )
 def test_long_messages_are_cut(message: str, sent: str) -> None:
     """As in TensorFlow Serving's grpc_status_util.cc."""
-
-    def fail(*_: object) -> None:
-        raise StatusError(Code.INVALID_ARGUMENT, message)
-
-    context = Context()
-    with pytest.raises(AbortedError):
-        call(fail, context)
-    assert context.aborted == (grpc.StatusCode.INVALID_ARGUMENT, sent)
+    fail = Mock(side_effect=StatusError(Code.INVALID_ARGUMENT, message))
+    assert aborted(fail) == (grpc.StatusCode.INVALID_ARGUMENT, sent)
 
 
 def test_an_internal_error_is_logged_but_not_returned(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("secret")
-
-    context = Context()
-    with pytest.raises(AbortedError):
-        call(fail, context)
-    assert context.aborted == (grpc.StatusCode.INTERNAL, "internal error")
+    fail = Mock(side_effect=RuntimeError("secret"))
+    assert aborted(fail) == (grpc.StatusCode.INTERNAL, "internal error")
     assert "secret" in caplog.text
 
 
 def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(caplog):
-    context = Context()
-    with pytest.raises(AbortedError):
-        call(lambda *_: None, context, b"\xff\xff")
-    assert context.aborted == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+    expected = grpc.StatusCode.INTERNAL, "Exception deserializing request!"
+    assert aborted(Mock(), b"\xff\xff") == expected
     (record,) = caplog.records
     assert record.exc_info is None
     assert record.getMessage() == (
@@ -121,10 +84,11 @@ def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(caplog):
 def test_requests_are_counted(error: Exception | None, code: Code) -> None:
     request = PREDICT.request()
     request.model_spec.name = "m"
-    observer = Mock()
-    handler = guard(PREDICT, Mock(side_effect=error), observer)
-    with nullcontext() if error is None else pytest.raises(AbortedError):
-        handler(request.SerializeToString(), cast("grpc.ServicerContext", Context()))
+    behavior, data, observer = Mock(side_effect=error), request.SerializeToString(), Mock()
+    if error:
+        aborted(behavior, data, observer=observer)
+    else:
+        guard(PREDICT, behavior, observer)(data, Mock(time_remaining=lambda: None))
     ((*event, seconds),) = (call.args for call in observer.request.call_args_list)
     assert event == ["m", "Predict", "GRPC", code]
     assert seconds >= 0
