@@ -76,6 +76,11 @@ def test_no_room_in_the_queue_is_taken_for_room_for_one(tmp_path: Path) -> None:
     assert read_parameters(path).queue.max_enqueued_batches == 1
 
 
+SIZE_16, SPLIT = "max_batch_size { value: 16 }", "enable_large_batch_splitting { value: true }"
+LAST = "last entry in allowed_batch_sizes must match max_batch_size; last entry was"
+INCREASING = "allowed_batch_sizes must be positive and increasing; were"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -85,31 +90,16 @@ def test_no_room_in_the_queue_is_taken_for_room_for_one(tmp_path: Path) -> None:
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
         ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
         (
-            "max_enqueued_batches { value: 0 } enable_large_batch_splitting { value: true }",
+            f"max_enqueued_batches {{ value: 0 }} {SPLIT}",
             "max_enqueued_batches must be positive; was 0",
         ),
+        (f"allowed_batch_sizes: 4 allowed_batch_sizes: 8 {SIZE_16}", f"{LAST} 8; expected 16"),
+        ("allowed_batch_sizes: 8", f"{LAST} 8; expected 1000"),
+        (f"allowed_batch_sizes: [8, 4, 16] {SIZE_16}", f"{INCREASING} [8, 4, 16]"),
+        (f"allowed_batch_sizes: [0, 16] {SIZE_16}", f"{INCREASING} [0, 16]"),
         (
-            "allowed_batch_sizes: 4 allowed_batch_sizes: 8 max_batch_size { value: 16 }",
-            "last entry in allowed_batch_sizes must match max_batch_size; last entry was 8; "
-            "expected 16",
-        ),
-        (
-            "allowed_batch_sizes: 8",
-            "last entry in allowed_batch_sizes must match max_batch_size; last entry was 8; "
-            "expected 1000",
-        ),
-        (
-            "allowed_batch_sizes: [8, 4, 16] max_batch_size { value: 16 }",
-            "allowed_batch_sizes must be positive and increasing; were [8, 4, 16]",
-        ),
-        (
-            "allowed_batch_sizes: [0, 16] max_batch_size { value: 16 }",
-            "allowed_batch_sizes must be positive and increasing; were [0, 16]",
-        ),
-        (
-            "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } "
-            "max_execution_batch_size { value: 8 }",
-            "max_execution_batch_size must not exceed max_batch_size; was 8; expected at most 4",
+            f"{SIZE_16} {SPLIT} max_execution_batch_size {{ value: 18 }}",
+            "max_execution_batch_size must not exceed max_batch_size; was 18; expected at most 16",
         ),
     ],
 )

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,18 @@ from rockstar_serving.model_server.engines.engine import (
     in_words,
 )
 from rockstar_serving.model_server.options import EngineOptions
-from tests.fake_engine import FakeEngine
 
 PREFER_TFLITE = EngineOptions(prefer_tflite=True)
 
 
-class Loaded(FakeEngine):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
+BOTH = ["LiteRT", "TensorFlow"]
 
 
-def load_nothing(name: str, folder: Path, options: EngineOptions) -> Loaded:
-    return Loaded(name)
-
-
-def runtimes(*, installed: Sequence[str] = ("LiteRT", "TensorFlow")) -> list[Runtime]:
-    """The real runtimes, except for their loaders and whether they are installed."""
+def runtimes(installed: Sequence[str] = BOTH) -> list[Runtime]:
+    """The real runtimes, except for whether they are installed."""
     return [
-        replace(
-            runtime,
-            package="json" if runtime.name in installed else "no_such_package",
-            load=partial(load_nothing, runtime.name),
-        )
-        for runtime in find_runtimes()
+        replace(each, package="json" if each.name in installed else "no_such_package")
+        for each in find_runtimes()
     ]
 
 
@@ -53,25 +40,20 @@ def folder(path: Path, *files: str) -> Path:
 
 
 def test_the_runtimes() -> None:
-    assert sorted(runtime.name for runtime in find_runtimes()) == ["LiteRT", "TensorFlow"]
+    assert sorted(runtime.name for runtime in find_runtimes()) == BOTH
 
 
 @pytest.mark.parametrize(
     ("options", "installed", "files", "engine"),
     [
-        (
-            EngineOptions(),
-            ["LiteRT", "TensorFlow"],
-            ["saved_model.pb", "model.tflite"],
-            "TensorFlow",
-        ),
-        (EngineOptions(), ["LiteRT", "TensorFlow"], ["saved_model.pb"], "TensorFlow"),
-        (EngineOptions(), ["LiteRT", "TensorFlow"], ["saved_model.pbtxt"], "TensorFlow"),
-        (EngineOptions(), ["LiteRT", "TensorFlow"], ["model.tflite"], "LiteRT"),
+        (EngineOptions(), BOTH, ["saved_model.pb", "model.tflite"], "TensorFlow"),
+        (EngineOptions(), BOTH, ["saved_model.pb"], "TensorFlow"),
+        (EngineOptions(), BOTH, ["saved_model.pbtxt"], "TensorFlow"),
+        (EngineOptions(), BOTH, ["model.tflite"], "LiteRT"),
         (EngineOptions(), ["LiteRT"], ["saved_model.pb", "model.tflite"], "LiteRT"),
         (EngineOptions(), ["TensorFlow"], ["saved_model.pb", "model.tflite"], "TensorFlow"),
-        (PREFER_TFLITE, ["LiteRT", "TensorFlow"], ["saved_model.pb", "model.tflite"], "LiteRT"),
-        (PREFER_TFLITE, ["LiteRT", "TensorFlow"], ["saved_model.pb"], "TensorFlow"),
+        (PREFER_TFLITE, BOTH, ["saved_model.pb", "model.tflite"], "LiteRT"),
+        (PREFER_TFLITE, BOTH, ["saved_model.pb"], "TensorFlow"),
         (PREFER_TFLITE, ["TensorFlow"], ["saved_model.pb", "model.tflite"], "TensorFlow"),
     ],
 )
@@ -92,7 +74,7 @@ TENSORFLOW, LITERT = "pip install 'rockstartf[train]'", "pip install 'rockstartf
 @pytest.mark.parametrize(
     ("installed", "files", "reasons"),
     [
-        (["LiteRT", "TensorFlow"], [], [NO_SAVED_MODEL, NO_TFLITE]),
+        (BOTH, [], [NO_SAVED_MODEL, NO_TFLITE]),
         (
             ["LiteRT"],
             ["saved_model.pb"],
