@@ -1,7 +1,8 @@
 """A fake engine."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.deadline import NO_DEADLINE
-from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.engines.engine import Loader, LoadError, ServableId
+from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.models.manager import Manager
+from rockstar_serving.model_server.options import LoadOptions
 from tfs_api.signature import Signature, TensorSpec
 from tfs_api.status import Code, StatusError
 
@@ -27,6 +31,7 @@ ECHO = Signature(
     inputs={"text": spec(object, -1)},
     outputs={"text": spec(object, -1), "text_bytes": spec(object, -1)},
 )
+ONCE = LoadOptions(poll_seconds=0, settle_seconds=0, allow_labels_for_unavailable=True)
 FAIL = Signature(inputs={"x": spec(np.float32, -1)}, outputs={"y": spec(np.float32, -1)})
 
 
@@ -91,6 +96,19 @@ def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[Code, str]:
     with pytest.raises(StatusError) as caught:
         call(*arguments, **named)
     return caught.value.code, caught.value.message
+
+
+@contextmanager
+def running(
+    *configs: ModelConfig, load: Loader | None = None, options: LoadOptions = ONCE
+) -> Iterator[Manager]:
+    """A manager that has loaded its models."""
+    manager = Manager(configs, load or FakeLoader(), options)
+    manager.start()
+    try:
+        yield manager
+    finally:
+        manager.stop()
 
 
 def add_version(base_path: Path, version: int | str, *, ok: bool = True) -> Path:

@@ -25,7 +25,6 @@ from rockstar_serving.model_server.engines.engine import (
 from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
-from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.monitoring import (
     MAX_NAME_LENGTH,
     MAX_UNKNOWN_NAMES,
@@ -36,10 +35,10 @@ from rockstar_serving.model_server.monitoring import (
     exposition,
     read_monitoring_config,
 )
-from rockstar_serving.model_server.options import LoadOptions, RestOptions, ServerOptions
+from rockstar_serving.model_server.options import RestOptions, ServerOptions
 from rockstar_serving.model_server.rest import RestApi
 from tests.examples_engine import example, load_examples_engine
-from tests.fake_engine import FakeEngine, FakeLoader, add_version
+from tests.fake_engine import FakeEngine, FakeLoader, add_version, running
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
 from tests.rest_client import RestClient
 from tests.warmup_files import predict_log, write_records
@@ -214,10 +213,8 @@ def monitoring() -> Monitoring:
 @pytest.fixture
 def core(tmp_path: Path, monitoring: Monitoring) -> Iterator[Core]:
     add_version(tmp_path, 1)
-    manager = Manager([ModelConfig("m", tmp_path)], FakeLoader(), LoadOptions(poll_seconds=0))
-    manager.start()
-    yield Core(manager, observer=monitoring)
-    manager.stop()
+    with running(ModelConfig("m", tmp_path)) as manager:
+        yield Core(manager, observer=monitoring)
 
 
 @pytest.fixture
@@ -480,16 +477,13 @@ def test_engines_report_runs_that_succeed(listener: Any) -> None:
 
 def test_reports_of_each_api(listener: Any, tmp_path: Path) -> None:
     add_version(tmp_path, 1)
-    options = LoadOptions(poll_seconds=0)
-    manager = Manager([ModelConfig("m", tmp_path)], load_examples_engine, options)
-    manager.start()
-    core, ref, two = Core(manager, observer=listener), ModelRef("m"), [example(x=1.0)] * 2
-    core.classify(ref, ExamplesQuery(two))
-    core.regress(ref, ExamplesQuery(two, "regress"))
-    core.multi_inference(ref, MultiInferenceQuery([Task("m", CLASSIFY_METHOD)], two))
-    with pytest.raises(StatusError):
-        core.classify(ref, ExamplesQuery([]))
-    manager.stop()
+    with running(ModelConfig("m", tmp_path), load=load_examples_engine) as manager:
+        core, ref, two = Core(manager, observer=listener), ModelRef("m"), [example(x=1.0)] * 2
+        core.classify(ref, ExamplesQuery(two))
+        core.regress(ref, ExamplesQuery(two, "regress"))
+        core.multi_inference(ref, MultiInferenceQuery([Task("m", CLASSIFY_METHOD)], two))
+        with pytest.raises(StatusError):
+            core.classify(ref, ExamplesQuery([]))
     # As in TensorFlow Serving, MultiInference counts examples only, and the others runs only.
     assert events(listener) == [
         ("run", "m", "Classify"),

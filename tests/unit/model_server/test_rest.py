@@ -10,11 +10,10 @@ import pytest
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.models.config import All, ModelConfig
-from rockstar_serving.model_server.models.manager import Manager
-from rockstar_serving.model_server.options import LoadOptions, RestOptions
+from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.rest import CORS_HEADERS, RestApi
 from tests.examples_engine import load_examples_engine
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeLoader, add_version, running
 from tests.rest_client import RestClient
 
 NO_MODEL = "Servable not found for request:"
@@ -31,14 +30,8 @@ def core(tmp_path: Path, loader: FakeLoader) -> Iterator[Core]:
     for version in (1, 2):
         add_version(tmp_path / "m", version)
     add_version(tmp_path / "m", 3, ok=False)
-    manager = Manager(
-        [ModelConfig("m", tmp_path / "m", All(), {"stable": 1})],
-        loader,
-        LoadOptions(poll_seconds=0, settle_seconds=0, allow_labels_for_unavailable=True),
-    )
-    manager.start()
-    yield Core(manager)
-    manager.stop()
+    with running(ModelConfig("m", tmp_path / "m", All(), {"stable": 1}), load=loader) as manager:
+        yield Core(manager)
 
 
 @pytest.fixture
@@ -268,11 +261,8 @@ def examples(tmp_path: Path) -> Iterator[RestClient]:
     """A client for a model with Classify and Regress."""
     add_version(tmp_path / "m", 1)
     config = ModelConfig("m", tmp_path / "m", labels={"stable": 1})
-    options = LoadOptions(poll_seconds=0, allow_labels_for_unavailable=True)
-    manager = Manager([config], load_examples_engine, options)
-    manager.start()
-    yield RestClient(RestApi(Core(manager)))
-    manager.stop()
+    with running(config, load=load_examples_engine) as manager:
+        yield RestClient(RestApi(Core(manager)))
 
 
 @pytest.mark.parametrize(

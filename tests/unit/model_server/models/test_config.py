@@ -21,7 +21,7 @@ from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.monitoring import read_monitoring_config
 from rockstar_serving.model_server.options import LoadOptions
-from tests.fake_engine import FakeLoader, add_version
+from tests.fake_engine import FakeLoader, add_version, running
 from tests.waiting import until
 from tfs_api.model_ref import ModelRef
 
@@ -271,9 +271,7 @@ def test_a_label_that_has_to_wait_holds_up_nothing_else(tmp_path: Path) -> None:
         add_version(tmp_path / "a", version)
     write(2)
     options = LoadOptions(settle_seconds=0, allow_labels_for_unavailable=True)
-    manager = Manager(read_config_file(tmp_path / "models.config"), FakeLoader(), options)
-    manager.start()
-    try:
+    with running(*read_config_file(tmp_path / "models.config"), options=options) as manager:
         watcher = ConfigFileWatcher(tmp_path / "models.config", manager, 0.01, labels_may_wait=True)
         write(1)
         watcher.check()
@@ -285,5 +283,3 @@ def test_a_label_that_has_to_wait_holds_up_nothing_else(tmp_path: Path) -> None:
         until(moved, what="the label moves")
         with manager.servable(ModelRef("a", label="stable")) as servable:
             assert servable.id.version == 1
-    finally:
-        manager.stop()

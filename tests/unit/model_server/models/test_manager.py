@@ -15,30 +15,16 @@ from rockstar_serving.model_server.models.config import All, Latest, ModelConfig
 from rockstar_serving.model_server.models.manager import Labels, Manager, StartError
 from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
-from tests.fake_engine import FakeEngine, FakeLoader, add_version, refusal
+from tests.fake_engine import FakeEngine, FakeLoader, add_version, refusal, running
 from tests.waiting import until
 from tfs_api.model_ref import ModelRef
 from tfs_api.status import Code, StatusError
 
 OFTEN = LoadOptions(poll_seconds=0.01, settle_seconds=0)
-LABELS = LoadOptions(poll_seconds=0.01, settle_seconds=0, allow_labels_for_unavailable=True)
+LABELS = replace(OFTEN, allow_labels_for_unavailable=True)
 
 Starting = tuple[Manager, Future[None]]
 Run = Callable[..., AbstractContextManager[Manager]]
-
-
-@contextmanager
-def running(
-    *configs: ModelConfig,
-    load: Callable[[ServableId, Path], FakeEngine] | None = None,
-    options: LoadOptions = OFTEN,
-) -> Iterator[Manager]:
-    manager = Manager(configs, load or FakeLoader(), options)
-    manager.start()
-    try:
-        yield manager
-    finally:
-        manager.stop()
 
 
 @pytest.fixture
@@ -125,8 +111,7 @@ def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
 
 def test_without_polling_folders_are_read_once(tmp_path: Path) -> None:
     add_version(tmp_path / "m", 1)
-    once = LoadOptions(poll_seconds=0, settle_seconds=0)
-    with running(ModelConfig("m", tmp_path / "m"), options=once) as manager:
+    with running(ModelConfig("m", tmp_path / "m")) as manager:
         add_version(tmp_path / "m", 2)
         add_version(tmp_path / "n", 1)
         # A reload polls, but only the models that it changes.
@@ -259,7 +244,7 @@ def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:
     for name in ("stays", "goes", "comes"):
         add_version(tmp_path / name, 1)
     configs = {name: ModelConfig(name, tmp_path / name) for name in ("stays", "goes", "comes")}
-    with running(configs["stays"], configs["goes"]) as manager:
+    with running(configs["stays"], configs["goes"], options=OFTEN) as manager:
         manager.reload([configs["stays"], configs["comes"]])
         assert served(manager, "comes") == 1
         assert served(manager, "stays") == 1
@@ -275,7 +260,7 @@ def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:
 def test_reload_changes_policies_behind(tmp_path: Path) -> None:
     for version in (1, 2, 3):
         add_version(tmp_path / "m", version)
-    with running(ModelConfig("m", tmp_path / "m")) as manager:
+    with running(ModelConfig("m", tmp_path / "m"), options=OFTEN) as manager:
         assert states(manager, "m") == {3: State.AVAILABLE}
         manager.reload([ModelConfig("m", tmp_path / "m", Latest(2))])
         until(lambda: served(manager, "m", version=2) == 2, what="version 2 comes")
@@ -294,7 +279,7 @@ def test_a_label_to_a_version_that_is_not_loaded_changes_nothing(tmp_path: Path)
     add_version(tmp_path / "m", 1)
     add_version(tmp_path / "n", 1)
     config = ModelConfig("m", tmp_path / "m")
-    with running(config) as manager:
+    with running(config, options=OFTEN) as manager:
         manager.reload([replace(config, labels={"stable": 1})])
         before = manager.configs
         moved = replace(config, labels={"stable": 2})
@@ -312,7 +297,7 @@ def test_reload_of_a_new_model_that_does_not_load(tmp_path: Path) -> None:
     add_version(tmp_path / "m", 1)
     add_version(tmp_path / "bad", 4, ok=False)
     m, bad = ModelConfig("m", tmp_path / "m"), ModelConfig("bad", tmp_path / "bad")
-    with running(m) as manager:
+    with running(m, options=OFTEN) as manager:
         assert refusal(manager.reload, [m, bad, ModelConfig("none", tmp_path / "none")]) == (
             Code.UNKNOWN,
             "2 model(s) did not become available: {{{name: bad version: 4} due to error: "
@@ -355,7 +340,7 @@ def test_models_load_side_by_side_at_the_start(tmp_path: Path) -> None:
         together.wait(30)
         return FakeEngine()
 
-    with running(*configs, load=load) as manager:
+    with running(*configs, load=load, options=OFTEN) as manager:
         assert [served(manager, name) for name in "abc"] == [1, 1, 1]
 
 
@@ -364,7 +349,7 @@ def test_a_slow_load_holds_up_no_other_where_there_are_threads(tmp_path: Path) -
     configs = [ModelConfig(name, tmp_path / name) for name in ("slow", "quick")]
     for config in configs:
         add_version(config.base_path, 1)
-    options = LoadOptions(poll_seconds=0.01, settle_seconds=0, load_threads=2, unload_threads=1)
+    options = replace(OFTEN, load_threads=2, unload_threads=1)
     with running(*configs, load=gate, options=options) as manager:
         add_version(tmp_path / "slow", 2)
         until(lambda: "slow/2" in gate.entered, what="the slow load begins")
@@ -380,7 +365,7 @@ def test_a_slow_load_holds_up_no_other_where_there_are_threads(tmp_path: Path) -
 def test_a_slow_load_holds_up_no_request_even_without_threads(tmp_path: Path) -> None:
     gate = Gate("m/2")
     add_version(tmp_path / "m", 1)
-    with running(ModelConfig("m", tmp_path / "m"), load=gate) as manager:
+    with running(ModelConfig("m", tmp_path / "m"), load=gate, options=OFTEN) as manager:
         add_version(tmp_path / "m", 2)
         until(lambda: "m/2" in gate.entered, what="the slow load begins")
         assert served(manager, "m") == 1
@@ -392,7 +377,7 @@ def test_reload_waits_no_longer_than_its_timeout(tmp_path: Path) -> None:
     gate = Gate("slow/1")
     for name in ("slow", "quick"):
         add_version(tmp_path / name, 1)
-    options = LoadOptions(poll_seconds=0.01, settle_seconds=0, load_threads=2)
+    options = replace(OFTEN, load_threads=2)
     slow, quick = (ModelConfig(name, tmp_path / name) for name in ("slow", "quick"))
     with running(options=options, load=gate) as manager, ThreadPoolExecutor(1) as pool:
         with pytest.raises(DeadlineExceededError):
