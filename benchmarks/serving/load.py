@@ -58,6 +58,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     predictions: int = 0
 
     @property
+    def errors(self) -> int:
+        """Failures of all kinds."""
+        return self.status_errors + self.socket_errors + self.timeouts
+
+    @property
     def good_rate(self) -> float:
         """Good responses per second."""
         return (self.requests - self.status_errors) / self.seconds

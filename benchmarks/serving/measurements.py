@@ -155,11 +155,11 @@ class Runner:
             lambda: self._measure(measurement, run, workload, connections, number)
         )
         self.results.cells.append(best)
-        errors = best.load.status_errors + best.load.socket_errors + best.load.timeouts
+        found = best.load
         self._say(
-            f"  {measurement.title}: {workload.name} × {connections}: {best.load.good_rate:.0f}/s, "
-            f"p50 {best.load.p50_ms:.1f} ms, p99 {best.load.p99_ms:.1f} ms, "
-            f"foreign CPU {100 * best.foreign:.0f} %" + (f", {errors} errors" if errors else "")
+            f"  {measurement.title}: {workload.name} × {connections}: {found.good_rate:.0f}/s, "
+            f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, {found.errors} errors, "
+            f"foreign CPU {100 * best.foreign:.0f} %"
         )
 
     def _measure(

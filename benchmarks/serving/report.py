@@ -12,7 +12,6 @@ from benchmarks.serving.results import (
     Spread,
     Summary,
     cost,
-    foreign,
     images,
     p50,
     p99,
@@ -40,14 +39,14 @@ def markdown(summary: Summary) -> str:
         "# Serving benchmarks",
         f"{results.machine}; {results.when}; medians (smallest–largest) of {results.runs} runs "
         f"of {results.seconds:g} s; the load generator shares the cores. CPU is that of all "
-        "processes of a system; foreign CPU is the share of the machine's cores that other "
-        f"processes used. \\*: more than {100 * MAX_FOREIGN:.0f} % even after repetition.",
+        "processes of a system per prediction; foreign CPU is the share of the machine's cores that "
+        f"other processes used. \\*: more than {100 * MAX_FOREIGN:.0f} % even after repetition.",
         "## Every system as its documentation recommends, LiteRT",
         *_loads(summary, documented, "litert"),
     ]
     if any(map(_only_equal, equal)):
         parts.append("## Equal work: the contract's preprocessing and an access log, LiteRT")
-        parts += _loads(summary, equal, "litert")
+        parts += _loads(summary, equal, "litert", equal_work=True)
     if with_tensorflow := summary.measured("tensorflow"):
         parts.append("## TensorFlow as the engine")
         parts += _loads(summary, with_tensorflow, "tensorflow")
@@ -128,48 +127,42 @@ def _draw(axis: "Axes", system: System, color: str, points: list[tuple[int, Spre
     )
 
 
-def _loads(summary: Summary, systems: Sequence[str], engine: str) -> list[str]:
-    """A heading and a table for each load."""
-    heads = [
-        "",
-        "predictions/s",
-        "to ours",
-        "p50 ms",
-        "p99 ms",
-        "CPU ms",
-        "foreign CPU %",
-        "errors",
+def _loads(
+    summary: Summary, systems: Sequence[str], engine: str, equal_work: bool = False
+) -> list[str]:
+    """A heading and a table for each load; at equal work only for those of other systems too."""
+    heads = ["", "predictions/s", "to ours", "p50 ms", "p99 ms", "CPU ms", "foreign %", "errors"]
+    loads = [
+        (workload, connections)
+        for workload in WORKLOADS.values()
+        for connections in summary.connections(workload.name)
     ]
     parts = []
-    for workload in WORKLOADS.values():
-        for connections in summary.connections(workload.name):
-            rows = []
-            for name in systems:
-                cells = summary.cells(name, workload.name, connections, engine)
-                if not cells:
-                    continue
-                ours = spread(map(images, summary.cells(OURS, workload.name, connections, engine)))
-                own = spread(map(images, cells))
-                failed = (
-                    cell.load.status_errors + cell.load.socket_errors + cell.load.timeouts
-                    for cell in cells
-                )
-                noisy = any(cell.foreign > MAX_FOREIGN for cell in cells)
-                rows.append(
-                    [
-                        _title(name) + (" \\*" if noisy else ""),
-                        _text(own),
-                        _ratio(own, ours),
-                        *(_text(spread(map(what, cells)), 1, True) for what in (p50, p99)),
-                        _text(spread(map(cost, cells)), 3),
-                        _text(spread(map(foreign, cells)), 0, True),
-                        str(sum(failed)),
-                    ]
-                )
-            if rows:
-                plural = "" if connections == 1 else "s"
-                parts.append(f"### {workload.title}, {connections} connection{plural}")
-                parts.append(_table(heads, rows))
+    for workload, connections in loads:
+        found = {name: summary.cells(name, workload.name, connections, engine) for name in systems}
+        measured = [name for name in systems if found[name]]
+        if not measured or (equal_work and not any(map(_only_equal, measured))):
+            continue
+        ours = spread(map(images, found.get(OURS, [])))
+        rows = []
+        for name in measured:
+            cells = found[name]
+            own = spread(map(images, cells))
+            noisy = any(cell.foreign > MAX_FOREIGN for cell in cells)
+            rows.append(
+                [
+                    _title(name) + (" \\*" if noisy else ""),
+                    _text(own),
+                    _ratio(own, ours),
+                    *(_text(spread(map(what, cells)), 1, True) for what in (p50, p99)),
+                    _text(spread(map(cost, cells)), 3),
+                    _text(spread(100 * cell.foreign for cell in cells), 0, True),
+                    str(sum(cell.load.errors for cell in cells)),
+                ]
+            )
+        plural = "" if connections == 1 else "s"
+        parts.append(f"### {workload.title}, {connections} connection{plural}")
+        parts.append(_table(heads, rows))
     return parts
 
 

@@ -184,11 +184,6 @@ def cost(cell: Cell) -> float:
     return 1e3 * cell.cpu_seconds / cell.load.predictions if cell.load.predictions else float("inf")
 
 
-def foreign(cell: Cell) -> float:
-    """Share of the machine's CPU time used by other processes, in percent."""
-    return 100 * cell.foreign
-
-
 class Summary:
     """Results over runs, by system and load."""
 

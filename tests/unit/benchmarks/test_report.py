@@ -33,6 +33,11 @@ def test_systems_at_equal_work_have_their_own_tables():
     assert "| mosec |" not in equal.partition("## Start")[0]
 
 
+def test_loads_without_a_peer_at_equal_work_are_in_the_first_tables_only():
+    cells = [cell("rockstar", 10), cell("mosec-equal", 10), cell("rockstar", 10, workload="form")]
+    assert markdown(Summary(results(cells))).count("### one PNG in a form, 16") == 1
+
+
 def test_failures_are_named():
     failures = {"environment mlserver": "mlserver cannot be installed:\nno wheel"}
     text = markdown(Summary(results([cell("rockstar", 1)], failures=failures)))
