@@ -39,7 +39,7 @@ def markdown(summary: Summary) -> str:
         "# Serving benchmarks",
         f"{results.machine}; {results.when}; medians (smallest–largest) of {results.runs} runs "
         f"of {results.seconds:g} s; the load generator shares the cores. CPU is that of all "
-        "processes of a system per prediction; foreign CPU is the share of the machine's cores that "
+        "processes of a system per prediction; foreign CPU is the share of the machine that "
         f"other processes used. \\*: more than {100 * MAX_FOREIGN:.0f} % even after repetition.",
         "## Every system as its documentation recommends, LiteRT",
         *_loads(summary, documented, "litert"),
