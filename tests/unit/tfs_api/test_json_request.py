@@ -178,129 +178,81 @@ def test_arrays_of_any_shape(rows: Any, named: bool, form: str) -> None:
 ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
 
 
+SIGNATURES = {
+    "double": DOUBLE,
+    "sum": SUM,
+    "echo": ECHO,
+    "bytes": BYTES,
+    "flags": FLAGS,
+    "constant": CONSTANT,
+}
+BAD_REQUESTS = {
+    "double": {
+        "": "JSON Parse error: The document is empty",
+        '{"instances": [1,}': "JSON Parse error: ",
+        "[1]": "JSON Value: [1] Is not object",
+        "{}": "Missing 'inputs' or 'instances' key",
+        '{"instances": [1], "inputs": [1]}': "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
+        '{"signature_name": 1, "inputs": []}': "not formatted correctly. 'signature_name' key must be a string value.",
+        '{"instances": 1}': "JSON Value: {\"instances\": 1} Expecting 'instances' to be an list/array",
+        '{"instances": []}': "No values in 'instances' array",
+        '{"instances": [[1, 2], [3]]}': ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
+        '{"instances": [[1, 2], [[3, 4]]]}': ELEMENT.format(1)
+        + "Expecting shape [2] but got: [1,2]",
+        '{"instances": [[1, 2], [3, [4]]]}': ELEMENT.format(1)
+        + "Encountered list at unexpected level: 1 expected < 1",
+        '{"instances": [[1, 2], 3]}': ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
+        '{"instances": ["1"]}': ELEMENT.format(0)
+        + 'JSON Value: "1" Type: String is not of expected type: float',
+        '{"instances": [{"b64": "YQ=="}]}': ELEMENT.format(0)
+        + 'JSON Value: {"b64": "YQ=="} Type: Object is not of expected type: float',
+        '{"inputs": [null]}': "JSON Value: null Type: Null is not of expected type: float",
+        '{"inputs": true}': "JSON Value: true Type: True is not of expected type: float",
+        '{"inputs": [[1], [2, 3]]}': "Encountered list at unexpected size: 2 at level: 1 expected size: 1",
+        '{"inputs": [[1], 2]}': "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+        '{"instances": [1, {"x": 1}]}': "Expecting value/list but got object at item 1",
+    },
+    "constant": {
+        '{"inputs": {}}': "Failed to get input map for signature: DEFAULT",
+        '{"signature_name": "s"}': "Failed to get input map for signature: s",
+    },
+    "sum": {
+        '{"inputs": {"a": [1.5], "b": [1]}}': "JSON Value: 1.5 Type: Number is not of expected type: int32 (input 'a')",
+        '{"inputs": {"a": [1], "b": [2147483648]}}': "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
+        '{"inputs": [1]}': "inputs is a plain value/list, but expecting an object",
+        '{"inputs": {"a": [1]}}': "Missing named input: b in 'inputs' object.",
+        '{"instances": [1]}': "instances is a plain list, but expecting list of objects",
+        '{"instances": [{"a": 1, "b": 1}, 2]}': "Expecting object but got list at item 1",
+        '{"instances": [{"a": 1}]}': "Failed to process element: 0 of 'instances' list. "
+        'JSON object: {"a": 1} keys must be equal to: a,b',
+        '{"instances": [{"a": 1, "b": 2, "c": 3}]}': ELEMENT.format("0 key: c")
+        + "JSON object: does not have named input: c",
+        '{"instances": [{"a": 1, "b": 2}, {"a": 1, "b": [2]}]}': ELEMENT.format("1 key: b")
+        + "Expecting shape [] but got: [1]",
+    },
+    "bytes": {
+        '{"inputs": {"s": ["a"], "n": [2147483648]}}': "JSON Value: 2147483648 Type: Number is not of expected type: int8",
+    },
+    "flags": {
+        '{"inputs": [1]}': "JSON Value: 1 Type: Number is not of expected type: bool",
+    },
+    "echo": {
+        '{"inputs": [1]}': "JSON Value: 1 Type: Number is not of expected type: string",
+        '{"inputs": [{"b64": 1}]}': 'JSON Value: {"b64": 1} not formatted correctly for base64 data',
+        '{"inputs": [{"b64": "?"}]}': "Unable to base64 decode",
+        '{"inputs": [{"b64": "YQ="}]}': "Unable to base64 decode",
+        '{"inputs": [{"b64": "YWJj="}]}': "Unable to base64 decode",
+        '{"inputs": [{"b64": "YWJj===="}]}': "Unable to base64 decode",
+        '{"inputs": [{"b64": "Y\\u00a0Q=="}]}': "Unable to base64 decode",
+        '{"inputs": "\\ud800"}': "The surrogate pair in string is invalid.",
+        '{"inputs": [["a"], "b"]}': 'JSON Value: "b" found at incorrect level: 2',
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("signature", "body", "message"),
-    [
-        (DOUBLE, "", "JSON Parse error: The document is empty"),
-        (DOUBLE, '{"instances": [1,}', "JSON Parse error: "),
-        (DOUBLE, "[1]", "JSON Value: [1] Is not object"),
-        (DOUBLE, "{}", "Missing 'inputs' or 'instances' key"),
-        (CONSTANT, '{"inputs": {}}', "Failed to get input map for signature: DEFAULT"),
-        (CONSTANT, '{"signature_name": "s"}', "Failed to get input map for signature: s"),
-        (
-            DOUBLE,
-            '{"instances": [1], "inputs": [1]}',
-            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
-        ),
-        (
-            DOUBLE,
-            '{"signature_name": 1, "inputs": []}',
-            "not formatted correctly. 'signature_name' key must be a string value.",
-        ),
-        (
-            DOUBLE,
-            '{"instances": 1}',
-            "JSON Value: {\"instances\": 1} Expecting 'instances' to be an list/array",
-        ),
-        (DOUBLE, '{"instances": []}', "No values in 'instances' array"),
-        (
-            DOUBLE,
-            '{"instances": [[1, 2], [3]]}',
-            ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
-        ),
-        (
-            DOUBLE,
-            '{"instances": [[1, 2], [[3, 4]]]}',
-            ELEMENT.format(1) + "Expecting shape [2] but got: [1,2]",
-        ),
-        (
-            DOUBLE,
-            '{"instances": [[1, 2], [3, [4]]]}',
-            ELEMENT.format(1) + "Encountered list at unexpected level: 1 expected < 1",
-        ),
-        (
-            DOUBLE,
-            '{"instances": [[1, 2], 3]}',
-            ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
-        ),
-        (
-            DOUBLE,
-            '{"instances": ["1"]}',
-            ELEMENT.format(0) + 'JSON Value: "1" Type: String is not of expected type: float',
-        ),
-        (
-            DOUBLE,
-            '{"instances": [{"b64": "YQ=="}]}',
-            ELEMENT.format(0)
-            + 'JSON Value: {"b64": "YQ=="} Type: Object is not of expected type: float',
-        ),
-        (
-            DOUBLE,
-            '{"inputs": [null]}',
-            "JSON Value: null Type: Null is not of expected type: float",
-        ),
-        (DOUBLE, '{"inputs": true}', "JSON Value: true Type: True is not of expected type: float"),
-        (
-            DOUBLE,
-            '{"inputs": [[1], [2, 3]]}',
-            "Encountered list at unexpected size: 2 at level: 1 expected size: 1",
-        ),
-        (
-            DOUBLE,
-            '{"inputs": [[1], 2]}',
-            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
-        ),
-        (
-            SUM,
-            '{"inputs": {"a": [1.5], "b": [1]}}',
-            "JSON Value: 1.5 Type: Number is not of expected type: int32 (input 'a')",
-        ),
-        (
-            SUM,
-            '{"inputs": {"a": [1], "b": [2147483648]}}',
-            "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
-        ),
-        (
-            BYTES,
-            '{"inputs": {"s": ["a"], "n": [2147483648]}}',
-            "JSON Value: 2147483648 Type: Number is not of expected type: int8",
-        ),
-        (SUM, '{"inputs": [1]}', "inputs is a plain value/list, but expecting an object"),
-        (SUM, '{"inputs": {"a": [1]}}', "Missing named input: b in 'inputs' object."),
-        (SUM, '{"instances": [1]}', "instances is a plain list, but expecting list of objects"),
-        (SUM, '{"instances": [{"a": 1, "b": 1}, 2]}', "Expecting object but got list at item 1"),
-        (
-            SUM,
-            '{"instances": [{"a": 1}]}',
-            "Failed to process element: 0 of 'instances' list. "
-            'JSON object: {"a": 1} keys must be equal to: a,b',
-        ),
-        (
-            SUM,
-            '{"instances": [{"a": 1, "b": 2, "c": 3}]}',
-            ELEMENT.format("0 key: c") + "JSON object: does not have named input: c",
-        ),
-        (
-            SUM,
-            '{"instances": [{"a": 1, "b": 2}, {"a": 1, "b": [2]}]}',
-            ELEMENT.format("1 key: b") + "Expecting shape [] but got: [1]",
-        ),
-        (DOUBLE, '{"instances": [1, {"x": 1}]}', "Expecting value/list but got object at item 1"),
-        (FLAGS, '{"inputs": [1]}', "JSON Value: 1 Type: Number is not of expected type: bool"),
-        (ECHO, '{"inputs": [1]}', "JSON Value: 1 Type: Number is not of expected type: string"),
-        (
-            ECHO,
-            '{"inputs": [{"b64": 1}]}',
-            'JSON Value: {"b64": 1} not formatted correctly for base64 data',
-        ),
-        (ECHO, '{"inputs": [{"b64": "?"}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": [{"b64": "YQ="}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": [{"b64": "YWJj="}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": [{"b64": "YWJj===="}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": [{"b64": "Y\\u00a0Q=="}]}', "Unable to base64 decode"),
-        (ECHO, '{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
-        (ECHO, '{"inputs": [["a"], "b"]}', 'JSON Value: "b" found at incorrect level: 2'),
-    ],
+    [(SIGNATURES[name], *case) for name, cases in BAD_REQUESTS.items() for case in cases.items()],
     ids=map(str, range(41)),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
