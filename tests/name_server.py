@@ -3,7 +3,6 @@
 import socket
 import struct
 import threading
-from types import TracebackType
 
 _A, _IN = 1, 1
 _HEADER = struct.Struct("!6H")
@@ -48,12 +47,7 @@ class NameServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ender:
             ender.sendto(b"", self._socket.getsockname())
         self._thread.join()

@@ -102,35 +102,24 @@ def test_any_short_list_of_values_is_filled_as_in_tensorflow(
 
 
 @pytest.mark.parametrize(
-    ("proto", "message"),
+    ("shape", "fields", "message"),
     [
-        (TensorProto(dtype=99), "unsupported tensor dtype number 99"),  # type: ignore[arg-type]
-        (TensorProto(), "unsupported tensor dtype number 0"),
+        ((), {"dtype": 99}, "unsupported tensor dtype number 99"),
+        ((), {}, "unsupported tensor dtype number 0"),
+        ((-1, 2), {"dtype": DT_FLOAT, "float_val": [1]}, r"must be known, got \[-1, 2\]"),
         (
-            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((-1, 2)), float_val=[1]),
-            r"a tensor's shape must be known, got \[-1, 2\]",
-        ),
-        (
-            TensorProto(dtype=DT_INT64, tensor_shape=shape_proto((2,)), tensor_content=b"12345678"),
+            (2,),
+            {"dtype": DT_INT64, "tensor_content": b"12345678"},
             r"tensor_content has 8 bytes, DT_INT64 of shape \[2\] needs 16",
         ),
-        (
-            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2**40,)), float_val=[1]),
-            "too large to fill from 1 values",
-        ),
-        (
-            TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2**40, 2**40, 0))),
-            r"a tensor's shape \[.*\] is too large",
-        ),
-        (
-            TensorProto(dtype=DT_STRING, tensor_shape=shape_proto((2**40,)), tensor_content=b"\1a"),
-            "2 bytes, too few for 1099511627776 strings",
-        ),
+        ((2**40,), {"dtype": DT_FLOAT, "float_val": [1]}, "too large to fill from 1 values"),
+        ((2**40, 2**40, 0), {"dtype": DT_FLOAT}, r"a tensor's shape \[.*\] is too large"),
+        ((2**40,), {"dtype": DT_STRING, "tensor_content": b"\1a"}, "2 bytes, too few for 109951"),
     ],
 )
-def test_invalid_tensors(proto: TensorProto, message: str) -> None:
+def test_invalid_tensors(shape: tuple[int, ...], fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        to_array(proto)
+        to_array(TensorProto(tensor_shape=shape_proto(shape), **fields))
 
 
 @st.composite

@@ -1,14 +1,18 @@
 """Retries, and the search for the items that make a batch fail."""
 
+import json
+
 import numpy as np
 import pytest
 
-from rockstar_client.bulk.batch_client import BatchClient, Stopped
+from rockstar_client import HttpClient
+from rockstar_client.bulk.batch_client import BatchClient, Stopped, over_http
 from rockstar_client.bulk.items import BatchResult, Failed, Item
 from rockstar_client.errors import call_error, invalid_request
 from rockstar_contract.contract import Value
 from rockstar_contract.csv_rows import read_rows
 from rockstar_contract.errors import InvalidInputError
+from tests.unit.clients.http_server import Server, answer, running
 from tfs_api.status import Code
 
 
@@ -134,3 +138,12 @@ def test_nothing_is_sent_after_stop():
 
 def test_values_may_be_zero():
     assert predict(Service(), [0]) == [(7, Value(np.float64(0)))]
+
+
+def test_scores_of_a_gateway_may_be_nan():
+    item = {"label": "a", "score": None, "top": [{"label": "a", "score": None}]}
+    body = json.dumps({"version": 7, "predictions": [item]}).encode()
+    with running(Server([answer("200 OK", body)])) as server, HttpClient(server.url) as client:
+        version, (outcome,) = over_http(client, "toy")([b"an image"])
+    assert (version, outcome.label) == (7, "a")
+    assert np.isnan([outcome.score, outcome.top[0].score]).all()
