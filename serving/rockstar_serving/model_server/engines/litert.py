@@ -136,9 +136,7 @@ class LiteRTInterpreter:
 
         def make() -> Any:
             with _without_info():
-                interpreter = Interpreter(
-                    model_content=cut.content if cut else content, num_threads=threads
-                )
+                interpreter = Interpreter(model_content=cut.content, num_threads=threads)
                 interpreter.allocate_tensors()  # fails now, not at a request, on an unknown op
             return interpreter
 
@@ -146,14 +144,14 @@ class LiteRTInterpreter:
         self.runners: dict[str, Any] = {}
         for name in interpreter.get_signature_list():
             runner = interpreter.get_signature_runner(name)
-            self.runners[name] = cut.runner(runner, cut.graphs[name]) if cut else runner
+            self.runners[name] = cut.runner(runner, cut.graphs.get(name, 0))
         if main_graph and self.runners:
             # An interpreter with such runners no longer allocates tensors itself.
             interpreter = make()
         for name, signature in main_graph.items():
-            more = cut.main_graph_inputs() if cut else {}
-            runner = _MainGraphRunner(interpreter, {**signature.inputs, **more}, signature.outputs)
-            self.runners[name] = cut.runner(runner, 0) if cut else runner
+            inputs = {**signature.inputs, **cut.main_graph_inputs()}
+            runner = _MainGraphRunner(interpreter, inputs, signature.outputs)
+            self.runners[name] = cut.runner(runner, 0)
         self.shapes: dict[str, Shapes] = {}
 
     def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> Outputs:
@@ -353,10 +351,9 @@ class LiteRTEngine:
         except UnsupportedModelError as error:
             raise UnsupportedModelError(f"{path}: {error}") from error
         except Exception as error:  # LiteRT raises ValueError, RuntimeError, UnicodeError and more
-            try:
+            missing = ""
+            with contextlib.suppress(Exception):  # the file is damaged, as the first error says
                 missing = unsupported_ops(content)
-            except Exception:  # the file is damaged, as the first error says
-                missing = ""
             if missing:
                 raise UnsupportedModelError(f"{path} needs {missing}") from error
             raise LoadError(

@@ -15,7 +15,7 @@ that they would fill become inputs of the graph, and Python code fills them.
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 from typing import Any, TypeVar
@@ -39,11 +39,7 @@ _METADATA = b"signature_defs_metadata"
 _V1, _V2 = b"ParseExample", b"ParseExampleV2"
 # By type in the FlatBuffers schema: the field of a tf.Example, its dtype, and TensorFlow's name.
 _KINDS = {0: "float_list", 4: "int64_list", 5: "bytes_list"}
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "float_list": np.dtype(np.float32),
-    "int64_list": np.dtype(np.int64),
-    "bytes_list": np.dtype(object),
-}
+_DTYPES: dict[str, Any] = {"float_list": np.float32, "int64_list": np.int64, "bytes_list": object}
 _WORDS = {"float_list": "float", "int64_list": "int64", "bytes_list": "string"}
 _FLEX = "Flex"
 # Prefixes of the custom ops that can be run; most are in LiteRT's own `register.cc`.
@@ -321,21 +317,22 @@ class CutModel:
     """The content of a model without its ParseExample ops.
 
     Attributes:
-        ops: that were in each of its graphs.
+        ops: that were in its graphs, by number of the graph; 0 is the main graph.
         graphs: number of the graph, by the signatures that LiteRT knows.
     """
 
     content: bytes
-    ops: Sequence[Sequence[ParseExample]]
-    graphs: Mapping[str, int]
+    ops: Mapping[int, Sequence[ParseExample]] = field(default_factory=dict)
+    graphs: Mapping[str, int] = field(default_factory=dict)
 
     def main_graph_inputs(self) -> dict[str, int]:
         """The inputs that the main graph has instead of its ops."""
-        return {_input_name(i): i for op in self.ops[0] for i in op.outputs}
+        return {_input_name(i): i for op in self.ops.get(0, ()) for i in op.outputs}
 
     def runner(self, runner: Any, graph: int) -> Any:
         """Make a runner of a graph of this model accept the graph's original inputs."""
-        return _ParsingRunner(runner, self.ops[graph]) if self.ops[graph] else runner
+        ops = self.ops.get(graph)
+        return _ParsingRunner(runner, ops) if ops else runner
 
 
 class _ParsingRunner:
@@ -363,8 +360,8 @@ class _ParsingRunner:
         return outputs
 
 
-def cut_parse_example(content: bytes) -> CutModel | None:
-    """A model without its ParseExample ops; None if it has none.
+def cut_parse_example(content: bytes) -> CutModel:
+    """Remove the ParseExample ops of a model.
 
     Raises UnsupportedModelError if an op has ragged features, or an input that the graph computes.
     """
@@ -377,14 +374,14 @@ def cut_parse_example(content: bytes) -> CutModel | None:
         if (name := root.OperatorCodes(number).CustomCode()) in (_V1, _V2)
     }
     if not codes:
-        return None
+        return CutModel(content)
     model = schema.ModelT.InitFromPackedBuf(content)
-    cut: list[list[ParseExample]] = []
-    for graph in model.subgraphs:
+    cut: dict[int, list[ParseExample]] = {}
+    for number, graph in enumerate(model.subgraphs):
         parsing = [op for op in graph.operators or [] if op.opcodeIndex in codes]
-        cut.append([_read_op(model, graph, op, codes[op.opcodeIndex]) for op in parsing])
+        cut[number] = [_read_op(model, graph, op, codes[op.opcodeIndex]) for op in parsing]
         graph.operators = [op for op in graph.operators or [] if op.opcodeIndex not in codes]
-        graph.inputs = [*graph.inputs, *(i for op in cut[-1] for i in op.outputs)]
+        graph.inputs = [*graph.inputs, *(i for op in cut[number] for i in op.outputs)]
     graphs = {}
     for definition in model.signatureDefs or []:
         graphs[definition.signatureKey.decode()] = definition.subgraphIndex
