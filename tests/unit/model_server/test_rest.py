@@ -1,4 +1,4 @@
-"""Requests and responses of the REST API."""
+"""Requests and responses of the REST API, besides those of TensorFlow Serving in testdata/rest."""
 
 import gzip
 from collections.abc import Iterator
@@ -39,39 +39,6 @@ def client(core: Core) -> RestClient:
     return RestClient(RestApi(core))
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "answer"),
-    [
-        ("m", {"instances": [[1, 2]]}, {"predictions": [[2, 4]]}),
-        ("m/versions/1", {"instances": [{"x": [1, 2]}]}, {"predictions": [[2, 4]]}),
-        ("m/labels/stable", {"inputs": [[1, 2]]}, {"outputs": [[2, 4]]}),
-        (
-            "m",
-            {"signature_name": "sum", "instances": [{"a": 1, "b": 2}]},
-            {"predictions": [{"sum": 3, "difference": -1}]},
-        ),
-        (
-            "m",
-            {"signature_name": "sum", "inputs": {"a": [1], "b": [2]}},
-            {"outputs": {"sum": [3], "difference": [-1]}},
-        ),
-        (
-            "m",
-            {"signature_name": "echo", "instances": [{"b64": "aGk="}, "ho"]},
-            {
-                "predictions": [
-                    {"text": "hi", "text_bytes": {"b64": "aGk="}},
-                    {"text": "ho", "text_bytes": {"b64": "aG8="}},
-                ]
-            },
-        ),
-    ],
-)
-def test_predict(client: RestClient, path: str, body: Any, answer: Any) -> None:
-    response = client.post(f"/v1/models/{path}:predict", json=body)
-    assert (response.status_code, response.json) == (200, answer)
-
-
 def test_status(client: RestClient, tmp_path: Path) -> None:
     fine = {"error_code": "OK", "error_message": ""}
     message = f"{tmp_path}/m/3/ok is missing"
@@ -89,66 +56,10 @@ def test_status(client: RestClient, tmp_path: Path) -> None:
     assert client.get("/v1/models/m/labels/stable").json == every
 
 
-def test_metadata(client: RestClient) -> None:
-    answer = client.get("/v1/models/m/labels/stable/metadata").json
-    assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
-    signatures = answer["metadata"]["signature_def"]["signature_def"]
-    assert set(signatures) == {"serving_default", "sum", "echo", "fail"}
-    shape = {"dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}], "unknown_rank": False}
-    info = {"name": "tensor:0", "dtype": "DT_FLOAT", "tensor_shape": shape}
-    assert signatures["serving_default"] == {
-        "inputs": {"x": info},
-        "outputs": {"y": info},
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
-
-
-NO_SIGNATURE = 'Serving signature name: "s" not found in signature def'
-NO_ELEMENT = (
-    "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting tensor "
-    "size: 1 but got: 2"
-)
-
-
-@pytest.mark.parametrize(
-    ("request_line", "body", "status", "error"),
-    [
-        ("GET /v1/models", None, 400, "Missing model name in request."),
-        ("GET /v1/nonsense", None, 400, "Malformed request: GET /v1/nonsense"),
-        ("POST /v1/models/m", None, 400, "Malformed request: POST /v1/models/m"),
-        ("GET /v1/models/m:predict", None, 400, "Malformed request: GET /v1/models/m:predict"),
-        ("GET /", None, 404, "Not found: GET /"),
-        ("GET /v1/models/x", None, 404, "Could not find any versions of model x"),
-        ("GET /v1/models/m/versions/7", None, 404, "Could not find version 7 of model m"),
-        ("GET /v1/models/m/labels/beta/metadata", None, 400, f"{NO_LABEL} beta"),
-        (
-            f"GET /v1/models/m/versions/{2**63}",
-            *(None, 400, f"Failed to convert version: {2**63} to numeric."),
-        ),
-        ("POST /v1/models/m/versions/7:predict", {"inputs": []}, 404, f"{NO_MODEL} Specific(m, 7)"),
-        ("POST /v1/models/x:predict", {"inputs": []}, 404, f"{NO_MODEL} Latest(x)"),
-        ("POST /v1/models/m:predict", {"signature_name": "s", "inputs": []}, 400, NO_SIGNATURE),
-        ("POST /v1/models/m:predict", {}, 400, "Missing 'inputs' or 'instances' key"),
-        ("POST /v1/models/m:predict", {"instances": [[1], [2, 3]]}, 400, NO_ELEMENT),
-        # In this order, as TensorFlow Serving: JSON, model, signature, values.
-        ("POST /v1/models/x:predict", [], 400, "JSON Value: [] Is not object"),
-        ("POST /v1/models/x:predict", {"signature_name": "s"}, 404, f"{NO_MODEL} Latest(x)"),
-        ("POST /v1/models/m:predict", {"signature_name": "s"}, 400, NO_SIGNATURE),
-        (
-            "POST /v1/models/m:predict",
-            *({"signature_name": "fail", "inputs": [1]}, 500, "internal error"),
-        ),
-    ],
-)
-def test_errors(client: RestClient, request_line: str, body: Any, status: int, error: str) -> None:
-    method, path = request_line.split()
-    response = client.open(path, method, json=body)
-    assert (response.status_code, response.json) == (status, {"error": error})
-
-
 def test_an_internal_error_is_logged(client: RestClient, caplog: pytest.LogCaptureFixture) -> None:
-    client.post("/v1/models/m:predict", json={"signature_name": "fail", "inputs": [1]})
+    body = {"signature_name": "fail", "inputs": [1]}
+    response = client.post("/v1/models/m:predict", json=body)
+    assert (response.status_code, response.json) == (500, {"error": "internal error"})
     assert "secret of the engine room" in caplog.text
 
 
@@ -164,16 +75,14 @@ def test_answers_look_as_tensorflow_servings(client: RestClient) -> None:
     assert metadata.endswith("}\n}\n}\n")
 
 
+def test_paths_outside_of_the_api(client: RestClient) -> None:
+    assert client.get("/").json == {"error": "Not found: GET /"}
+
+
 def test_names_in_urls_are_decoded(client: RestClient) -> None:
     assert client.get("/v1/models/%6D").status_code == 200
     response = client.post("/v1/models/%C3%A9%2F:predict", data=b"{}")
     assert response.json == {"error": "Servable not found for request: Latest(é/)"}
-
-
-def test_gzip(client: RestClient) -> None:
-    body = gzip.compress(b'{"instances": [[1, 2]]}')
-    response = client.post("/v1/models/m:predict", data=body, encoding="gzip")
-    assert response.json == {"predictions": [[2, 4]]}
 
 
 @pytest.mark.parametrize(("cors", "expected"), [(False, {}), (True, dict(CORS_HEADERS))])
