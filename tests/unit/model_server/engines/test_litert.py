@@ -20,7 +20,6 @@ from tests.fake_engine import refusal
 from tests.litert_models import (
     make_heavy,
     make_litert,
-    make_nameless,
     make_parsing,
     make_quantized,
     rewritten,
@@ -179,18 +178,6 @@ def test_a_quantized_model(saved_models: SavedModels) -> None:
         assert engine.run("serving_default", {"x": x}, ["y"])["y"].dtype == np.int8
     answers = [engine.run("serving_default", {"x": x}, ["y"])["y"] for x in (low, high)]
     assert not np.array_equal(answers[0], answers[1])
-
-
-def test_a_model_without_signatures(saved_models: SavedModels) -> None:
-    """As in TensorFlow Serving, the tensors of its graph name the inputs and outputs."""
-    engine = LiteRTEngine(saved_models.version(make_nameless))
-    signature = engine.signatures["serving_default"]
-    assert shapes(dict(signature.inputs)) == {"x": (np.float32, (-1, 2))}
-    (output,) = signature.outputs
-    for size in (1, 3, 0):
-        ones = np.ones((size, 2), np.float32)
-        outputs = engine.run("serving_default", {"x": ones}, [output])
-        np.testing.assert_array_equal(outputs[output], ones * 2)
 
 
 def test_the_model_outlives_its_folder(tmp_path: Path) -> None:

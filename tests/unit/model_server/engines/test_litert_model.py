@@ -63,7 +63,9 @@ def test_without_signatures_the_tensors_name_inputs_and_outputs(tmp_path, namele
         outputs {{ key: "Identity" value {{ name: "Identity" dtype: DT_FLOAT {shape} }} }}
         method_name: "tensorflow/serving/predict"'''
     )
-    assert ask(engine, {"x": ONES}) == {"Identity": (ONES * 2).tolist()}
+    for size in (2, 3, 0):
+        ones = np.ones((size, 2), np.float32)
+        assert ask(engine, {"x": ones}) == {"Identity": (ones * 2).tolist()}
 
 
 def test_signatures_in_the_metadata(tmp_path: Path, nameless: bytes) -> None:
