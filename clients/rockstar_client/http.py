@@ -65,9 +65,14 @@ class HttpClient(Client):
         self._endpoint = Endpoint.of(url, tls)
         self._headers = fixed_headers(api_key, headers)
         self._retry = retry
-        self._tls = tls
+        # Given with each request: REQUESTS_CA_BUNDLE would override the session's.
+        self._tls: dict[str, Any] = {}
         if tls is not None:
             tls.context()  # a file that cannot be read fails here, not in the first call
+            self._tls["verify"] = str(tls.ca) if tls.ca else True
+            if tls.certificate is not None:
+                certificate, key = str(tls.certificate), tls.key
+                self._tls["cert"] = (certificate, str(key)) if key else certificate
         # A password in ~/.netrc would replace the API key.
         self._auth = _GivenHeaders() if api_key or session is None else None
         self._owns_session = session is None
@@ -100,13 +105,6 @@ class HttpClient(Client):
             self._session.close()
             self._process = os.getpid()
         left = deadline.left()
-        tls: dict[str, Any] = {}
-        if self._tls is not None:
-            ca, certificate, key = self._tls.ca, self._tls.certificate, self._tls.key
-            # Given with each request: REQUESTS_CA_BUNDLE would override the session's.
-            tls["verify"] = str(ca) if ca else True
-            if certificate is not None:
-                tls["cert"] = (str(certificate), str(key)) if key else str(certificate)
         try:
             with self._session.request(
                 request.method,
@@ -117,7 +115,7 @@ class HttpClient(Client):
                 timeout=left,
                 allow_redirects=False,
                 stream=True,
-                **tls,
+                **self._tls,
             ) as response:
                 chunks = []
                 # Each read may take the whole timeout, so the deadline is checked between reads.
