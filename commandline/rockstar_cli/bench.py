@@ -6,7 +6,6 @@ is due at a fixed time and its latency counts from then, including the wait for 
 what a user would experience.
 """
 
-import bisect
 import dataclasses
 import itertools
 import math
@@ -335,16 +334,21 @@ class Report:
 
 def report(record: Record) -> Report:
     """Compute the report of a record."""
-    ordered = sorted(latency * 1000 for latency in record.latencies)
+    import numpy as np  # here, to keep help fast
+
+    ordered = np.sort(np.asarray(record.latencies)) * 1000
     seconds = max(record.seconds, 1e-9)
-    latency = None
-    if ordered:
-        p50, p90, p95, p99, p999 = (
-            ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-            for share in (0.5, 0.9, 0.95, 0.99, 0.999)
-        )
-        mean = math.fsum(ordered) / len(ordered)
-        latency = Latency(mean, p50, p90, p95, p99, p999, longest=ordered[-1])
+    latency, histogram = None, []
+    if len(ordered):
+        shares = (50, 90, 95, 99, 99.9, 100)
+        found = np.percentile(ordered, shares, method="inverted_cdf")
+        latency = Latency(*map(float, [ordered.mean(), *found]))
+        least, most = np.maximum(ordered[[0, -1]], 1e-3).tolist()
+        factor = max((most / least) ** (1 / _BINS), 1.01)
+        edges = least * factor ** np.arange(1, _BINS)
+        edges = np.append(edges[edges < most], most)
+        counts = np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0)
+        histogram = [Bin(*each) for each in zip(edges.tolist(), counts.tolist(), strict=True)]
     return Report(
         requests=len(ordered),
         failed=record.errors.total(),
@@ -353,21 +357,9 @@ def report(record: Record) -> Report:
         requests_per_second=len(ordered) / seconds,
         latency_ms=latency,
         errors=dict(record.errors.most_common()),
-        histogram=_histogram(ordered),
+        histogram=histogram,
         generator_cpu=record.cpu_seconds / seconds,
     )
-
-
-def _histogram(ordered: Sequence[float]) -> list[Bin]:
-    if not ordered:
-        return []
-    least, most = max(ordered[0], 1e-3), max(ordered[-1], 1e-3)
-    factor = max((most / least) ** (1 / _BINS), 1.01)
-    edges = [least * factor ** (step + 1) for step in range(_BINS - 1)]
-    edges = [edge for edge in edges if edge < most] + [most]
-    totals = [bisect.bisect_right(ordered, edge) for edge in edges]
-    pairs = itertools.pairwise([0, *totals])
-    return [Bin(edge, now - before) for edge, (before, now) in zip(edges, pairs, strict=True)]
 
 
 def draw(histogram: Sequence[Bin], width: int) -> list[str]:

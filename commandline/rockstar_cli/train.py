@@ -426,7 +426,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
         show_pos=True,
         hidden=not sys.stderr.isatty(),
     ) as bar:
-        curves = four_curves(model, epochs, seed, lambda _done, _most: bar.update(1))
+        curves = four_curves(model, epochs, seed, lambda: bar.update(1))
     title = f"{model} on digits, plain gradient descent, {epochs} epochs"
     out.write_bytes(png(partial(draw_curves, curves, title)))
     documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]

@@ -34,9 +34,6 @@ _DIVERGED, _LEARNED = 1.2, 0.5
 _TOP = 1e4
 _TICKS = (0.0, 0.5, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1e3, 1e4)
 
-# Called after each rate with the number of finished rates and their maximum.
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -73,10 +70,13 @@ class FourCurves:
     low: Curve  # the highest rate below the good one that does not halve the loss
 
 
-def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = None) -> FourCurves:
+def four_curves(
+    model: str, epochs: int, seed: int, progress: Callable[[], None] = lambda: None
+) -> FourCurves:
     """Train at one learning rate after the other, and select four.
 
-    The seed is that of the split, the initial weights and the order of the batches.
+    The seed is that of the split, the initial weights and the order of the batches. `progress` is
+    called after each of up to len(LADDER) rates.
 
     Raises:
         TrainingError: with this number of epochs no four rates can be distinguished.
@@ -84,8 +84,7 @@ def four_curves(model: str, epochs: int, seed: int, progress: Progress | None = 
     curves: list[Curve] = []
     for curve in _runs(model, epochs, seed):
         curves.append(curve)
-        if progress is not None:
-            progress(len(curves), len(LADDER))
+        progress()
         if curve.diverged:
             break
     good = min(curves, key=lambda curve: curve.settled)
@@ -110,10 +109,8 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
     dataset = load("digits")
     train = dataset.split(Fractions(_TEST_FRACTION, 0, seed)).train
-    images, labels = (
-        prepare_images(dataset.images[train], known_input("digits")),
-        dataset.labels[train],
-    )
+    images = prepare_images(dataset.images[train], known_input("digits"))
+    labels = dataset.labels[train]
     network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
