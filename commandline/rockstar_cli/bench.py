@@ -270,7 +270,7 @@ class Target:
             yield call
 
     def _grpc_requests(self, files: Sequence[Path]) -> list[bytes]:
-        """A serialized request for each file, prepared by the model's contract."""
+        """Serialize a request for each file, prepared by the model's contract."""
         import msgspec
         import numpy as np
 
@@ -306,7 +306,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Bin:
-    """Number of requests that took up to `up_to_ms` and longer than the previous bin."""
+    """The number of requests that took up to `up_to_ms` and longer than the previous bin."""
 
     up_to_ms: float
     requests: int

@@ -229,7 +229,7 @@ def check_service(url: str, api_key: str | None, ca: Path | None) -> Iterator[Fi
     host, port = parts.hostname or "", parts.port
 
     def get(path: str) -> tuple[int, dict[str, Any]]:
-        """The status and the JSON object of a response; an empty object if it is not one."""
+        """Return the status and the JSON object of a response; {} if it is not an object."""
         connection = (
             http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
             if tls is None

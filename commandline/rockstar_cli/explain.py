@@ -84,7 +84,7 @@ def explain(
 
 
 def _pictures(files: tuple[Path, ...], out: Path | None) -> list[Path | None]:
-    """Where to save each heat map."""
+    """Return where to save each heat map."""
     if out is None:
         return [None] * len(files)
     if len(files) == 1 and not out.is_dir():
@@ -181,7 +181,7 @@ _ENOUGH, _MOST = 0.5, 3
 
 
 def places(heatmap: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """The parts with at least half of the evidence, strongest first, and the share of each.
+    """Find the parts with at least half of the evidence, strongest first, with their shares.
 
     The heat map has the evidence of each pixel, row by row; negative values do not count.
     """

@@ -1,4 +1,4 @@
-"""What commands print, and how they exit: results, tables, progress, errors and exit codes.
+"""Output and exit codes of commands: results, tables, progress and errors.
 
 Results go to standard output, progress and errors to standard error.
 """
@@ -69,7 +69,7 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """The error to print for an exception that ended a command."""
+    """Return the error to print for an exception that ended a command."""
     if isinstance(error, click.UsageError):
         more = f"{error.ctx.command_path} --help lists arguments and options." if error.ctx else ""
         return Failure(error.format_message(), Exit.USAGE, more)
@@ -98,7 +98,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _known_code(error: Exception) -> Exit | None:
-    """The exit code of an exception with a message for users; None for any other exception."""
+    """Return the exit code of an exception with a message for users; None for any other."""
     # Here, to keep help fast.
     from rockstar_client import CallError, DeadlineExceededError, OverloadedError, UnavailableError
     from rockstar_client.bulk import BulkError
@@ -138,7 +138,7 @@ def echo_failure(failure: Failure) -> None:
 
 
 def color_wanted() -> bool | None:
-    """Whether to use colors; None lets click decide by whether output goes to a terminal.
+    """Decide whether to use colors; None lets click decide, by whether output is a terminal.
 
     NO_COLOR (https://no-color.org) takes precedence over FORCE_COLOR.
     """
@@ -170,7 +170,7 @@ def _escape_names(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    r"""A text that is safe to print to a terminal: control characters are escaped, ESC as \x1b."""
+    r"""Escape control characters, such as ESC as \x1b, which are not safe on a terminal."""
     if text.isprintable():
         return text
     return "".join(

@@ -173,7 +173,7 @@ class NamedPaths:
 
 
 def _listed(file: BufferedReader) -> Iterator[str]:
-    """Paths as printed by `find` or `find -print0`, in any encoding."""
+    """Read paths as printed by `find` or `find -print0`, in any encoding."""
     end, rest = b"", b""
     while chunk := file.read1(_CHUNK):
         if not end and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -277,7 +277,7 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def _names_in_json(document: Any) -> tuple[str, ...]:
-    """Names from a list, or from an object by number, such as id2label in a config.json."""
+    """Read names from a list, or from an object by number, such as id2label in a config.json."""
     if isinstance(document, dict):
         by_number = document.get("id2label", document)
         ordered = [by_number[key] for key in sorted(by_number, key=int)]
