@@ -48,5 +48,5 @@ def serving(*arguments: object, log: Path) -> Iterator[dict]:
             yield json.loads(process.stdout.readline())
         finally:
             process.send_signal(signal.SIGTERM)
-            said, _ = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, "")
+            output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")

@@ -105,7 +105,7 @@ def call_error(
     """Create the exception for a canonical code."""
     kind = _CLASSES.get(code, ServerError)
     if retry_after:
-        message = f"{message.rstrip('.')}; the server asks to wait {retry_after:g} s"
+        message = f"{message.rstrip('.')}; the server requests a pause of {retry_after:g} s"
     return kind(code, message, request_id, retry_after=retry_after)
 
 

@@ -187,13 +187,13 @@ def _check_batch(arrays: Mapping[str, NDArray[Any]]) -> None:
         if not array.ndim:
             raise invalid(
                 f"Tensor name: {name} has no shape information ; "
-                "ask with 'inputs' for outputs that have no batch dimension"
+                "use 'inputs' for outputs that have no batch dimension"
             )
         first = len(array) if first is None else first
         if len(array) != first:
             raise invalid(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {first}"
-                "; ask with 'inputs' for outputs of several batch sizes"
+                "; use 'inputs' for outputs of several batch sizes"
             )
 
 

@@ -35,7 +35,7 @@ class ModelRef(msgspec.Struct, frozen=True):
 
 
 class Action(Enum):
-    """What a request may ask of a model."""
+    """What a request does with a model."""
 
     PREDICT = "predict"
     CLASSIFY = "classify"

@@ -108,7 +108,7 @@ def test_dates_and_times_in_a_row():
 
 
 @pytest.mark.parametrize(
-    ("frame", "says"),
+    ("frame", "message"),
     [
         (FRAME.iloc[:0], "expected one or more examples, got none"),
         (FRAME.rename(columns={"name": "width"}), "a name for each column, got width more than"),
@@ -116,8 +116,8 @@ def test_dates_and_times_in_a_row():
         (FRAME.iloc[0], "inputs.0.: expected a path"),
     ],
 )
-def test_invalid_data_frames(frame, says):
-    with pytest.raises(InvalidInputError, match=says):
+def test_invalid_data_frames(frame, message):
+    with pytest.raises(InvalidInputError, match=message):
         read_examples(frame)
 
 

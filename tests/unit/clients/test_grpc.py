@@ -144,9 +144,9 @@ def test_a_model_without_a_contract(server, address, connect_grpc):
 @pytest.mark.parametrize("model", ["", None, 7])
 def test_a_model_needs_a_name(server, address, connect_grpc, model):
     with connect_grpc(address) as client:
-        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+        for call in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
             with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
-                ask()
+                call()
             assert caught.value.field == "model"
     assert server.metadata == []
 
@@ -186,10 +186,10 @@ def test_invalid_arguments(connect_grpc, arguments, message):
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("asked_before", [False, True])
-def test_a_closed_client_raises(address, connect_grpc, asked_before):
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_closed_client_raises(address, connect_grpc, used_before):
     with connect_grpc(address) as client:
-        if asked_before:
+        if used_before:
             client.predict("toy", IMAGE)
         client.close()
         with pytest.raises(RuntimeError, match="the client is closed: make a new one"):

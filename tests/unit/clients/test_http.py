@@ -127,7 +127,10 @@ def test_retry_after_is_respected(server, connect_http):
 def test_a_retry_after_the_deadline_fails_at_once(server, connect_http, status, kind, as_date):
     later = email.utils.formatdate(time.time() + 3600, usegmt=True) if as_date else "3600"
     server.first = [problem(status, "Busy.", Retry_After=later)]
-    with connect_http(server.url) as client, pytest.raises(kind, match="asks to wait") as caught:
+    with (
+        connect_http(server.url) as client,
+        pytest.raises(kind, match="requests a pause") as caught,
+    ):
         client.predict("toy", IMAGE, timeout=60)
     assert 3500 < caught.value.retry_after <= 3600
     assert len(server.seen) == 1
@@ -269,9 +272,9 @@ def test_invalid_arguments(connect_http, arguments, field):
 @pytest.mark.parametrize("model", ["", None, 7])
 def test_a_model_needs_a_name(server, connect_http, model):
     with connect_http(server.url) as client:
-        for ask in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
+        for call in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):
             with pytest.raises(InvalidRequestError, match="model: expected the name") as caught:
-                ask()
+                call()
             assert caught.value.field == "model"
     assert server.seen == []
 
@@ -295,10 +298,10 @@ def test_keys_and_headers_are_sent_and_never_shown(server, connect_http, caplog)
     assert "s3cret" not in caplog.text
 
 
-@pytest.mark.parametrize("asked_before", [False, True])
-def test_a_closed_client_raises(server, connect_http, asked_before):
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_closed_client_raises(server, connect_http, used_before):
     with connect_http(server.url) as client:
-        if asked_before:
+        if used_before:
             client.predict("toy", IMAGE)
         seen = len(server.seen)
         client.close()

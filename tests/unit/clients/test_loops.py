@@ -31,16 +31,16 @@ def client(request):
     gc.collect()
 
 
-async def ask(client):
+async def predict_label(client):
     return (await client.predict("toy", IMAGE)).predictions[0].label
 
 
 def test_consecutive_event_loops(client, caplog):
     for _ in range(3):
-        assert asyncio.run(ask(client)) == "one"
+        assert asyncio.run(predict_label(client)) == "one"
     asyncio.run(client.close())
     with pytest.raises(RuntimeError, match="is closed"):
-        asyncio.run(ask(client))
+        asyncio.run(predict_label(client))
     assert not caplog.records
 
 
@@ -49,7 +49,7 @@ def test_event_loops_in_several_threads(client):
 
     async def several() -> set[str]:
         together.wait(30)
-        return {await ask(client) for _ in range(5)}
+        return {await predict_label(client) for _ in range(5)}
 
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(asyncio.run, several()) for _ in range(4)]
@@ -59,10 +59,10 @@ def test_event_loops_in_several_threads(client):
 
 def test_closing_closes_the_connections_of_all_loops(client):
     with asyncio.Runner() as one, asyncio.Runner() as other:
-        assert one.run(ask(client)) == other.run(ask(client)) == "one"
+        assert one.run(predict_label(client)) == other.run(predict_label(client)) == "one"
         other.run(client.close())
         with pytest.raises(RuntimeError, match="is closed"):
-            one.run(ask(client))
+            one.run(predict_label(client))
         # The loop that was not running closes its connection now.
         one.run(asyncio.sleep(0.05))
 
@@ -70,7 +70,7 @@ def test_closing_closes_the_connections_of_all_loops(client):
 def test_a_running_loop_as_in_notebooks(client):
     async def cell() -> str:
         async with client:
-            answers = await asyncio.gather(*(ask(client) for _ in range(20)))
+            answers = await asyncio.gather(*(predict_label(client) for _ in range(20)))
         return " ".join(set(answers))
 
     assert asyncio.run(cell()) == "one"

@@ -26,7 +26,7 @@ kind, place, used, model = sys.argv[1:5]
 client = {"http": HttpClient, "grpc": GrpcClient}[kind](place)
 image = open(sys.argv[5], "rb").read()
 
-def ask(name):
+def predict_label(name):
     for _ in range(5):
         assert client.predict(model or name, image, timeout=30).predictions[0].label == "one"
 
@@ -36,7 +36,7 @@ def forked(name, depth):
         try:
             if depth:
                 forked(name + "-child", depth - 1)
-            ask(name)
+            predict_label(name)
             os._exit(0)
         finally:
             os._exit(1)
@@ -47,9 +47,9 @@ def ended(children):
         assert os.waitpid(child, 0)[1] == 0
 
 if used == "used":
-    ask("parent")
+    predict_label("parent")
 ended([forked(f"child-{number}", depth=1) for number in range(3)])
-ask("parent")
+predict_label("parent")
 client.close()
 """
 
@@ -72,11 +72,11 @@ def run_python(*arguments):
 def test_forked_processes_share_no_connection(image, used):
     with running(Server()) as server:
         run_python("-W", "error", "-c", FORKING, "http", server.url, used, "", image)
-        askers = collections.defaultdict(set)
+        callers = collections.defaultdict(set)
         for seen in server.seen:
             path = seen.line.split()[1].partition("?")[0]
-            askers[seen.connection].add(path.removeprefix("/predict/"))
-        names = list(askers.values())
+            callers[seen.connection].add(path.removeprefix("/predict/"))
+        names = list(callers.values())
         assert [len(each) for each in names] == [1] * 7, names
         # The parent's connection survives its children.
         assert {"parent"} in names
@@ -96,20 +96,20 @@ kind, place = sys.argv[1:3]
 client = {"http": AsyncHttpClient, "grpc": AsyncGrpcClient}[kind](place)
 image = open(sys.argv[3], "rb").read()
 
-async def ask():
+async def predict_label():
     answer = await client.predict("toy", image, timeout=30)
     return answer.predictions[0].label
 
 runner = asyncio.Runner()
-print(runner.run(ask()), flush=True)
+print(runner.run(predict_label()), flush=True)
 if os.fork() == 0:
     try:
-        print(asyncio.run(ask()), flush=True)
+        print(asyncio.run(predict_label()), flush=True)
     except RuntimeError as error:
         print(error, flush=True)
     os._exit(0)
 assert os.wait()[1] == 0
-print(runner.run(ask()), flush=True)
+print(runner.run(predict_label()), flush=True)
 runner.run(client.close())
 runner.close()
 """
@@ -128,7 +128,7 @@ def test_an_asynchronous_grpc_client_raises_after_a_fork(image):
     assert "start processes by spawn or forkserver, or use GrpcClient" in child
 
 
-def ask(client):
+def predict_label(client):
     return client.predict("toy", IMAGE).predictions[0].label
 
 
@@ -141,8 +141,8 @@ def test_a_client_works_in_a_spawned_process(tmp_path):
         GrpcClient(address, api_key="s3cret") as grpc,
         context.Pool(1) as pool,
     ):
-        assert ask(http) == ask(grpc) == "one"
-        assert pool.map(ask, [http, grpc, http]) == ["one"] * 3
+        assert predict_label(http) == predict_label(grpc) == "one"
+        assert pool.map(predict_label, [http, grpc, http]) == ["one"] * 3
         assert server.seen[-1].headers["authorization"] == "Bearer s3cret"
 
 
@@ -158,13 +158,13 @@ def test_a_pickled_client_reconnects_unless_it_is_closed(tmp_path, asynchronous)
             pickle.loads(pickle.dumps(kind(secure, tls=tls)))
             copy = pickle.loads(pickle.dumps(kind(place)))
             with awaited(copy) if asynchronous else copy as client:
-                assert ask(client) == "one"
+                assert predict_label(client) == "one"
                 client.close()
                 with pytest.raises(RuntimeError, match="is closed"):
-                    ask(client)
+                    predict_label(client)
             again = pickle.loads(pickle.dumps(copy))
             with (
                 awaited(again) if asynchronous else again as client,
                 pytest.raises(RuntimeError, match="is closed"),
             ):
-                ask(client)
+                predict_label(client)

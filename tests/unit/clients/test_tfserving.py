@@ -202,11 +202,11 @@ def test_calls_use_all_addresses_of_a_name_in_turn(busy_server):
             TFServingClient(names.target(port)) as client,
         ):
 
-            def both_asked():
+            def both_called():
                 client.predict(QUERY)
                 return busy_server.predictions > 0 and other.predictions > 0
 
-            until(both_asked)
+            until(both_called)
             before = busy_server.predictions, other.predictions
             for _ in range(10):
                 client.predict(QUERY)

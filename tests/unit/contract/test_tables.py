@@ -94,18 +94,18 @@ def test_missing_values_are_imputed_and_reported(nothing):
     )
     complete = {"age": 30, "size": 4, "sex": "f"}
     assert adjusted(complete, columns) == ([0, 0, 1, 1, 0, 0], {})
-    told = {"imputed": {"age": 20.0, "size": 3.0, "sex": "m"}}
-    assert adjusted(dict.fromkeys(complete, nothing), columns) == ([-1, 1, 0, 0, 1, 1], told)
-    row, told = adjusted({"sex": "f"}, columns)
-    assert (row, told) == ([-1, 1, 0, 1, 0, 0], {"imputed": {"age": 20.0, "size": 3.0}})
+    changes = {"imputed": {"age": 20.0, "size": 3.0, "sex": "m"}}
+    assert adjusted(dict.fromkeys(complete, nothing), columns) == ([-1, 1, 0, 0, 1, 1], changes)
+    row, changes = adjusted({"sex": "f"}, columns)
+    assert (row, changes) == ([-1, 1, 0, 1, 0, 0], {"imputed": {"age": 20.0, "size": 3.0}})
 
 
 def test_unseen_categories_and_additional_columns():
     grouped = [CategoricalColumn(name="color", categories=("red",), other=True)]
     assert adjusted({"color": "green"}, grouped) == ([0, 1], {"other": {"color": "green"}})
-    row, told = adjusted(ROW | {"color": "green", "species": "one"})
+    row, changes = adjusted(ROW | {"color": "green", "species": "one"})
     assert row == [2.0, 0, 0, 0]
-    assert told == {"other": {"color": "green"}, "ignored": ["species"]}
+    assert changes == {"other": {"color": "green"}, "ignored": ["species"]}
 
 
 def test_unseen_categories_become_a_mixture():
@@ -217,8 +217,8 @@ def test_dates_are_encoded_as_days_and_circles():
     column = DateColumn(name="d", format="%d.%m.%Y", mean=19000.0, scale=10.0, fill=19010.0)
     assert column.width == len(column.features) == 7
     for text in ("08.01.2022", "2022-01-08", "2022-01-08T00:00:00Z"):
-        (row, told) = adjusted({"d": text}, [column])
-        assert told == {}
+        (row, changes) = adjusted({"d": text}, [column])
+        assert changes == {}
         # A Saturday, and the eighth day of the year and of the month.
         year, month, week = 2 * np.pi * 7 / 366, 2 * np.pi * 7 / 31, 2 * np.pi * 5 / 7
         circles = [f(angle) for angle in (year, month, week) for f in (np.sin, np.cos)]

@@ -105,9 +105,9 @@ def test_large_responses_with_several_outputs(by_row: bool) -> None:
         ({}, "Cannot convert empty tensor map to JSON"),
         (
             {"y": ROWS, "z": ROWS[:1]},
-            "Tensor name: z has inconsistent batch size: 1 expecting: 2; ask with 'inputs'",
+            "Tensor name: z has inconsistent batch size: 1 expecting: 2; use 'inputs'",
         ),
-        ({"y": np.array(1.0)}, "Tensor name: y has no shape information ; ask with 'inputs'"),
+        ({"y": np.array(1.0)}, "Tensor name: y has no shape information ; use 'inputs'"),
         ({"c": np.array([1j])}, "Failed to write JSON value for tensor type: complex128"),
     ],
 )
