@@ -6,7 +6,7 @@ Small responses have the same line breaks, for people who read them. Large ones 
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes
 import msgspec
@@ -30,15 +30,6 @@ _TIGHT = (",", ":")
 # Fewer values than this are formatted faster one by one.
 _FEW = 48
 _SHORT_FLOATS = (np.float32, np.float16, ml_dtypes.bfloat16)
-
-
-class VersionState(NamedTuple):
-    """A version, the name of its state, and its error, if any."""
-
-    version: int
-    state: str
-    code: Code
-    message: str
 
 
 def response(outputs: Mapping[str, NDArray[Any]], *, by_row: bool) -> bytes:
@@ -78,8 +69,8 @@ def regression(values: NDArray[np.float32]) -> bytes:
     return b'{\n    "results": ' + _encode(decimals(values).tolist()) + b"\n}"
 
 
-def status_json(versions: Iterable[VersionState]) -> bytes:
-    """The response to GetModelStatus."""
+def status_json(versions: Iterable[tuple[int, str, Code, str]]) -> bytes:
+    """The response to GetModelStatus, of each version's number, state, error code and message."""
     documents = [
         {
             "version": str(version),

@@ -24,7 +24,7 @@ from rockstar_serving.gateway.errors import ProblemError
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest
-from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
+from tfs_api.json_response import error_json, metadata_json, status_json
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.model_ref import Action, ModelRef, Route, path_of, route
@@ -88,7 +88,7 @@ def _content(target: Route) -> bytes:
     backend, current, ref = gateway().backend, context(), target.ref
     if target.action is Action.STATUS:
         states = backend.status(_query(ref))
-        return status_json(VersionState(s.version, s.state, s.code, s.error) for s in states)
+        return status_json((s.version, s.state, s.code, s.error) for s in states)
     if target.action is Action.METADATA:
         metadata = backend.metadata(_query(ref))
         return metadata_json(

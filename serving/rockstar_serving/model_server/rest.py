@@ -18,7 +18,7 @@ from rockstar_serving.model_server.engines.engine import SignatureNotFoundError
 from rockstar_serving.model_server.examples import ExamplesQuery, examples_of
 from rockstar_serving.model_server.options import RestOptions
 from tfs_api import json_request, json_response
-from tfs_api.json_response import VersionState, error_json, metadata_json, status_json
+from tfs_api.json_response import error_json, metadata_json, status_json
 from tfs_api.model_ref import Action, Route, path_of, route
 from tfs_api.signature import signature_def_map
 from tfs_api.status import HTTP_STATUS, Code, StatusError, invalid
@@ -137,7 +137,7 @@ class RestApi:
         ref = found.ref
         if found.action is Action.STATUS:
             return status_json(
-                VersionState(each.version, each.state.name, each.code, each.message)
+                (each.version, each.state.name, each.code, each.message)
                 for each in self._core.status(ref)
             )
         if found.action is Action.METADATA:
