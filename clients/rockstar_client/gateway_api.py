@@ -37,8 +37,8 @@ from rockstar_client.results import (
     Explanation,
     ModelInfo,
     ModelMetadata,
-    Prediction,
     RowExplanation,
+    classification,
     signatures_of,
 )
 from rockstar_contract.contract import (
@@ -46,6 +46,7 @@ from rockstar_contract.contract import (
     CONTRACT_SIGNATURE,
     Contract,
     ContractError,
+    Prediction,
     Score,
     Task,
     Value,
@@ -130,9 +131,10 @@ class ExampleAnswer(msgspec.Struct):
     other: dict[str, str] = {}
     error: ErrorMembers | None = None
 
-    def scores(self) -> tuple[Score, ...]:
-        """The most likely labels with their probabilities."""
-        return tuple([Score(each.label, number(each.score)) for each in self.top])
+    def prediction(self) -> Prediction:
+        """The prediction of a classification."""
+        top = tuple([Score(each.label, _number(each.score)) for each in self.top])
+        return Prediction(self.label, _number(self.score), top, self.reason)
 
 
 class PredictAnswer(msgspec.Struct):
@@ -371,23 +373,17 @@ def _answer(model: str, response: Response) -> Answer:
             }
             return Answer(model, version, outputs=outputs)
         if found.task == "regression":
-            values = tuple(Value(number(each.value)) for each in items)
+            values = tuple(Value(_number(each.value)) for each in items)
             return Answer(model, version, values=values, adjusted=adjusted)
         probabilities = np.array([each.probabilities for each in items], np.float32)
         probabilities = probabilities.reshape(len(items), len(labels))
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise _not_a_gateway("it did not return predictions") from error
-    # Read-only: predictions and answer share the numbers.
-    probabilities.flags.writeable = False
-    predictions = tuple(
-        Prediction(each.label, number(each.score), each.scores(), labels, row, each.reason)
-        for each, row in zip(items, probabilities, strict=True)
-    )
-    return Answer(model, version, predictions, (), labels, probabilities, adjusted=adjusted)
+    found_labels = [each.prediction() for each in items]
+    return classification(model, version, labels, probabilities, found_labels, adjusted)
 
 
-def number(value: float | None) -> float:
-    """A number of a JSON document, in which NaN is null."""
+def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 

@@ -1,6 +1,6 @@
 """The results of clients, the same over HTTP and gRPC: answers, explanations, and models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import escape
@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract import contract as contracts
 from rockstar_contract.contract import Contract, Score, Task, Value, label_probabilities, to_values
 from rockstar_contract.tables import Adjustments
 from tfs_api.messages.signature_pb2 import SignatureDef
@@ -118,17 +119,27 @@ def answer_of(
     if contract.task == "regression":
         values = tuple(to_values(outputs))
         return Answer(model, contract.version, values=values, adjusted=adjusted)
-    # Read-only: predictions and answer share the numbers.
     probabilities = np.array(outputs, np.float32)
+    found = label_probabilities(probabilities, contract.labels, top, contract.threshold)
+    return classification(model, contract.version, contract.labels, probabilities, found, adjusted)
+
+
+def classification(
+    model: str,
+    version: int,
+    labels: tuple[str, ...],
+    probabilities: NDArray[np.float32],
+    found: Sequence[contracts.Prediction],
+    adjusted: Mapping[int, Adjustments],
+) -> Answer:
+    """The answer with a prediction for each row of probabilities, float32 [n, labels]."""
+    # Read-only: predictions and answer share the numbers.
     probabilities.flags.writeable = False
-    named = label_probabilities(probabilities, contract.labels, top, contract.threshold)
     predictions = tuple(
-        Prediction(each.label, each.score, each.top, contract.labels, row, each.reason)
-        for each, row in zip(named, probabilities, strict=True)
+        Prediction(each.label, each.score, each.top, labels, row, each.reason)
+        for each, row in zip(found, probabilities, strict=True)
     )
-    return Answer(
-        model, contract.version, predictions, (), contract.labels, probabilities, adjusted=adjusted
-    )
+    return Answer(model, version, predictions, (), labels, probabilities, adjusted=adjusted)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ from rockstar_client.gateway_api import (
     ErrorMembers,
     Request,
     Steps,
-    number,
     path_to,
     read_predictions,
 )
@@ -298,11 +297,7 @@ def over_http(
                 outcomes.append(Failed(_reason(each.error, example)))
                 continue
             adjusted.append(Adjustments(each.imputed, each.other, answer.ignored))
-            if each.value is None:
-                score = number(each.score)
-                outcomes.append(Prediction(each.label, score, each.scores(), each.reason))
-            else:
-                outcomes.append(Value(each.value))
+            outcomes.append(each.prediction() if each.value is None else Value(each.value))
         if counts is not None:
             counts.add(len(adjusted), adjusted)
         return BatchResult(answer.version, outcomes)
