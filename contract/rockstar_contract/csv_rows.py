@@ -87,7 +87,6 @@ class CsvTable(msgspec.Struct, frozen=True):
     rows: list[list[str]]
     lines: list[int]
     encoding: str
-    delimiter: str
     decimal: str | None
     renamed: list[str]
 
@@ -143,7 +142,6 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
         rows,
         lines=[line for line, _ in numbered],
         encoding=found,
-        delimiter=dialect.delimiter,
         decimal=find_decimal(rows, dialect),
         renamed=[n for n in names if not (n in in_header or n.startswith(UNNAMED))],
     )

@@ -17,7 +17,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 def test_rows_by_column_name():
     table = read_table(b'a,"b"\n1,"x, y"\n\n2,"two\nlines"\n', "file")
     assert (table.names, table.rows) == (["a", "b"], [["1", "x, y"], ["2", "two\nlines"]])
-    assert (table.lines, table.encoding, table.delimiter) == ([2, 5], "utf-8", ",")
+    assert (table.lines, table.encoding) == ([2, 5], "utf-8")
 
 
 @pytest.mark.parametrize("delimiter", [*",;\t|^~\x1f\x01"])
