@@ -143,8 +143,20 @@ class OpenInference:
         self, request: pb.ModelInferRequest, deadline: Deadline
     ) -> pb.ModelInferResponse:
         """Run `serving_default`, or the signature that the parameter `signature_name` names."""
+        name = DEFAULT_SIGNATURE
         try:
-            query = _query(request, deadline)
+            if _SIGNATURE in request.parameters:
+                value = request.parameters[_SIGNATURE]
+                kind = value.WhichOneof("parameter_choice") or "no value"
+                if kind != "string_param":
+                    field = f"parameters.{_SIGNATURE}"
+                    raise InvalidInputError(field, expected="string_param", got=kind)
+                name = value.string_param
+            for index, output in enumerate(request.outputs):
+                if output.parameters:
+                    check_parameters(list(output.parameters), f"outputs[{index}]")
+            fetches = [output.name for output in request.outputs]
+            query = PredictQuery(lambda _: _feeds(request), name, fetches, deadline)
             ref = _model_ref(request.model_name, request.model_version)
             version, prediction = self._core.predict(ref, query)
             return _response(request, version, prediction.outputs)
@@ -170,23 +182,6 @@ def _model_ref(name: str, version: str) -> ModelRef:
         if number <= MAX_VERSION:
             return ModelRef(name, version=number)
     return ModelRef(name, label=version)
-
-
-def _query(request: pb.ModelInferRequest, deadline: Deadline) -> PredictQuery:
-    signature_name = DEFAULT_SIGNATURE
-    if _SIGNATURE in request.parameters:
-        value = request.parameters[_SIGNATURE]
-        kind = value.WhichOneof("parameter_choice")
-        if kind != "string_param":
-            raise InvalidInputError(
-                f"parameters.{_SIGNATURE}", expected="string_param", got=kind or "no value"
-            )
-        signature_name = value.string_param
-    for index, output in enumerate(request.outputs):
-        if output.parameters:
-            check_parameters(list(output.parameters), f"outputs[{index}]")
-    names = [output.name for output in request.outputs]
-    return PredictQuery(lambda _: _feeds(request), signature_name, names, deadline)
 
 
 def _feeds(request: pb.ModelInferRequest) -> dict[str, NDArray[Any]]:

@@ -150,8 +150,7 @@ class Model:
         self._failures: dict[int, LoadFailure] = {}  # of versions that have not loaded since
         self._lock = threading.Lock()
         self._folders: dict[int, Path] | None = None
-        self._path_warned = False
-        self._missing = ""
+        self._problem = ""
         # Of the last plan: fingerprints, time of the next one, whether an unsettled folder is worth
         # waiting for, and whether there is any.
         self._seen: dict[int, Fingerprint] = {}
@@ -162,13 +161,28 @@ class Model:
         """Serve other versions from now on; None: no version."""
         with self._lock:
             self.config, self._folders = config, {} if config is None else None
-            self.stale, self._path_warned, self.outlook = True, False, Outlook.BUSY
+            self.stale, self._problem, self.outlook = True, "", Outlook.BUSY
 
     def look(self) -> None:
         """List the versions in the base path; if it cannot be read, keep the last list."""
         with self._lock:
             config, self.stale = self.config, False
-        folders = {} if config is None else self._scan(config)
+        folders: dict[int, Path] | None = {}
+        problem = ""
+        if config is not None:
+            path = config.base_path
+            try:
+                folders = served_versions(path)
+                missing = config.explain_missing(folders)
+                problem = f" ({path}): {missing}" if missing else ""
+            except OSError as error:
+                folders = None
+                problem = f": base path {path} cannot be read ({error.strerror}); "
+                problem += "what may be loaded stays"
+            # A mirror reports its own problems.
+            if problem not in ("", self._problem) and config.mirror is None:
+                log.warning("model %s%s", self.name, problem)
+        self._problem = problem
         with self._lock:
             if folders is not None and not self.stale:
                 self._folders = folders
@@ -227,25 +241,6 @@ class Model:
             problem = "the files of its version are still being written"
         missing = config.explain_missing(found)
         return f"{where}: {problem or missing or 'no version is loaded yet'}"
-
-    def _scan(self, config: ModelConfig) -> dict[int, Path] | None:
-        try:
-            folders = served_versions(config.base_path)
-        except OSError as error:
-            # A mirror reports its own errors.
-            if not self._path_warned and config.mirror is None:
-                self._path_warned = True
-                log.warning(
-                    "model %s: base path %s cannot be read (%s); what may be loaded stays",
-                    *(self.name, config.base_path, error.strerror),
-                )
-            return None
-        self._path_warned = False
-        missing = "" if config.mirror else config.explain_missing(folders)
-        if missing not in ("", self._missing):
-            log.warning("model %s (%s): %s", config.name, config.base_path, missing)
-        self._missing = missing
-        return folders
 
     def _readiness(self, version: int, folder: Path) -> Readiness:
         seen = self._seen[version] = fingerprint(folder)
