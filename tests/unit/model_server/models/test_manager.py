@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,17 @@ Starting = tuple[Manager, Future[None]]
 Run = Callable[..., AbstractContextManager[Manager]]
 
 
+def model(base_path: Path, *versions: int, **more: Any) -> ModelConfig:
+    """The configuration of a model with these versions, named like its folder."""
+    for version in versions:
+        add_version(base_path, version)
+    return ModelConfig(base_path.name, base_path, **more)
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    for version in (1, 2):
-        add_version(tmp_path / "m", version)
-    config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1, "lost": 9})
+    labels = {"stable": 1, "lost": 9}
+    config = model(tmp_path / "m", 1, 2, policy=All(), labels=labels)
     with running(config, options=LABELS) as manager:
         yield manager
 
@@ -90,14 +97,12 @@ def test_no_status(manager: Manager, ref: ModelRef, message: str) -> None:
 
 
 def test_a_label_to_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    add_version(tmp_path / "m", 1)
-    with running(ModelConfig("m", tmp_path / "m", labels={"lost": 9}), options=LABELS):
+    with running(model(tmp_path / "m", 1, labels={"lost": 9}), options=LABELS):
         assert "label 'lost' stands for version 9, which is not loaded" in caplog.text
 
 
 def test_labels_at_the_start_need_the_flag(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
-    manager = Manager([ModelConfig("m", tmp_path / "m", labels={"stable": 1})], FakeLoader(), OFTEN)
+    manager = Manager([model(tmp_path / "m", 1, labels={"stable": 1})], FakeLoader(), OFTEN)
     with pytest.raises(
         StartError, match=r"^Request to assign label to version 1 of model m, which "
     ):
@@ -110,19 +115,15 @@ def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
 
 
 def test_without_polling_folders_are_read_once(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
-    with running(ModelConfig("m", tmp_path / "m")) as manager:
-        add_version(tmp_path / "m", 2)
-        add_version(tmp_path / "n", 1)
+    with running(model(tmp_path / "m", 1)) as manager:
         # A reload polls, but only the models that it changes.
-        manager.reload([ModelConfig("m", tmp_path / "m"), ModelConfig("n", tmp_path / "n")])
+        manager.reload([model(tmp_path / "m", 2), model(tmp_path / "n", 1)])
         assert (served(manager, "m"), served(manager, "n")) == (1, 1)
 
 
 def test_start_reports_every_model_that_cannot_be_served(tmp_path: Path) -> None:
-    add_version(tmp_path / "good", 1)
     loader = FakeLoader()
-    configs = [ModelConfig(name, tmp_path / name) for name in ("good", "bad", "worse")]
+    configs = [model(tmp_path / "good", 1), model(tmp_path / "bad"), model(tmp_path / "worse")]
     with pytest.raises(StartError) as caught:
         Manager(configs, loader, replace(OFTEN, wait_for_models=False)).start()
     lines = str(caught.value).splitlines()
@@ -168,8 +169,7 @@ def test_the_start_waits_for_the_first_version(tmp_path, caplog, begin, reason):
 
 
 def test_the_start_waits_for_every_model_that_is_required(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
-    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    m, n = model(tmp_path / "m", 1), model(tmp_path / "n")
     with starting(m, n) as (manager, started):
         until(lambda: served(manager, "m") == 1, what="one model is loaded")
         assert not started.done()
@@ -179,7 +179,7 @@ def test_the_start_waits_for_every_model_that_is_required(tmp_path: Path) -> Non
 
 
 def test_the_start_waits_for_one_model_where_not_all_are_required(tmp_path: Path) -> None:
-    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    m, n = model(tmp_path / "m"), model(tmp_path / "n")
     with starting(m, n, options=replace(OFTEN, require_all_models=False)) as (manager, started):
         until(lambda: "m" in manager._models, what="it has begun")
         assert not started.done()
@@ -227,7 +227,7 @@ def test_reload_waits_for_the_first_version_of_a_new_model(tmp_path: Path) -> No
 
 
 def test_reload_waits_no_longer_than_its_caller_and_the_model(tmp_path: Path) -> None:
-    m, n = (ModelConfig(name, tmp_path / name) for name in "mn")
+    m, n = model(tmp_path / "m"), model(tmp_path / "n")
     gone = threading.Event()
     with running(options=OFTEN) as manager, ThreadPoolExecutor(2) as pool:
         first = pool.submit(manager.reload, [m], wait=True)
@@ -241,9 +241,7 @@ def test_reload_waits_no_longer_than_its_caller_and_the_model(tmp_path: Path) ->
 
 
 def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:
-    for name in ("stays", "goes", "comes"):
-        add_version(tmp_path / name, 1)
-    configs = {name: ModelConfig(name, tmp_path / name) for name in ("stays", "goes", "comes")}
+    configs = {name: model(tmp_path / name, 1) for name in ("stays", "goes", "comes")}
     with running(configs["stays"], configs["goes"], options=OFTEN) as manager:
         manager.reload([configs["stays"], configs["comes"]])
         assert served(manager, "comes") == 1
@@ -258,13 +256,12 @@ def test_reload_replaces_the_whole_set(tmp_path: Path) -> None:
 
 
 def test_reload_changes_policies_behind(tmp_path: Path) -> None:
-    for version in (1, 2, 3):
-        add_version(tmp_path / "m", version)
-    with running(ModelConfig("m", tmp_path / "m"), options=OFTEN) as manager:
+    config = model(tmp_path / "m", 1, 2, 3)
+    with running(config, options=OFTEN) as manager:
         assert states(manager, "m") == {3: State.AVAILABLE}
-        manager.reload([ModelConfig("m", tmp_path / "m", Latest(2))])
+        manager.reload([replace(config, policy=Latest(2))])
         until(lambda: served(manager, "m", version=2) == 2, what="version 2 comes")
-        manager.reload([ModelConfig("m", tmp_path / "m", Specific(frozenset({1})))])
+        manager.reload([replace(config, policy=Specific(frozenset({1})))])
         until(lambda: served(manager, "m") == 1, what="only version 1 stays")
 
 
@@ -276,14 +273,12 @@ def test_reload_moves_labels_at_once(manager: Manager, tmp_path: Path) -> None:
 
 
 def test_a_label_to_a_version_that_is_not_loaded_changes_nothing(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
-    add_version(tmp_path / "n", 1)
-    config = ModelConfig("m", tmp_path / "m")
+    config = model(tmp_path / "m", 1)
     with running(config, options=OFTEN) as manager:
         manager.reload([replace(config, labels={"stable": 1})])
         before = manager.configs
         moved = replace(config, labels={"stable": 2})
-        assert refusal(manager.reload, [moved, ModelConfig("n", tmp_path / "n")]) == (
+        assert refusal(manager.reload, [moved, model(tmp_path / "n", 1)]) == (
             Code.FAILED_PRECONDITION,
             "Request to assign label to version 2 of model m, which is not currently available "
             "for inference",
@@ -294,11 +289,10 @@ def test_a_label_to_a_version_that_is_not_loaded_changes_nothing(tmp_path: Path)
 
 
 def test_reload_of_a_new_model_that_does_not_load(tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 1)
     add_version(tmp_path / "bad", 4, ok=False)
-    m, bad = ModelConfig("m", tmp_path / "m"), ModelConfig("bad", tmp_path / "bad")
+    m, bad, none = model(tmp_path / "m", 1), model(tmp_path / "bad"), model(tmp_path / "none")
     with running(m, options=OFTEN) as manager:
-        assert refusal(manager.reload, [m, bad, ModelConfig("none", tmp_path / "none")]) == (
+        assert refusal(manager.reload, [m, bad, none]) == (
             Code.UNKNOWN,
             "2 model(s) did not become available: {{{name: bad version: 4} due to error: "
             f"FAILED_PRECONDITION: {tmp_path}/bad/4/ok is missing}}, "
@@ -331,9 +325,7 @@ class Gate:
 
 
 def test_models_load_side_by_side_at_the_start(tmp_path: Path) -> None:
-    configs = [ModelConfig(name, tmp_path / name) for name in "abc"]
-    for config in configs:
-        add_version(config.base_path, 1)
+    configs = [model(tmp_path / name, 1) for name in "abc"]
     together = threading.Barrier(3)
 
     def load(servable_id: ServableId, folder: Path) -> FakeEngine:
@@ -346,9 +338,7 @@ def test_models_load_side_by_side_at_the_start(tmp_path: Path) -> None:
 
 def test_a_slow_load_holds_up_no_other_where_there_are_threads(tmp_path: Path) -> None:
     gate = Gate("slow/2")
-    configs = [ModelConfig(name, tmp_path / name) for name in ("slow", "quick")]
-    for config in configs:
-        add_version(config.base_path, 1)
+    configs = [model(tmp_path / name, 1) for name in ("slow", "quick")]
     options = replace(OFTEN, load_threads=2, unload_threads=1)
     with running(*configs, load=gate, options=options) as manager:
         add_version(tmp_path / "slow", 2)
@@ -364,8 +354,7 @@ def test_a_slow_load_holds_up_no_other_where_there_are_threads(tmp_path: Path) -
 
 def test_a_slow_load_holds_up_no_request_even_without_threads(tmp_path: Path) -> None:
     gate = Gate("m/2")
-    add_version(tmp_path / "m", 1)
-    with running(ModelConfig("m", tmp_path / "m"), load=gate, options=OFTEN) as manager:
+    with running(model(tmp_path / "m", 1), load=gate, options=OFTEN) as manager:
         add_version(tmp_path / "m", 2)
         until(lambda: "m/2" in gate.entered, what="the slow load begins")
         assert served(manager, "m") == 1
@@ -375,10 +364,8 @@ def test_a_slow_load_holds_up_no_request_even_without_threads(tmp_path: Path) ->
 
 def test_reload_waits_no_longer_than_its_timeout(tmp_path: Path) -> None:
     gate = Gate("slow/1")
-    for name in ("slow", "quick"):
-        add_version(tmp_path / name, 1)
     options = replace(OFTEN, load_threads=2)
-    slow, quick = (ModelConfig(name, tmp_path / name) for name in ("slow", "quick"))
+    slow, quick = model(tmp_path / "slow", 1), model(tmp_path / "quick", 1)
     with running(options=options, load=gate) as manager, ThreadPoolExecutor(1) as pool:
         with pytest.raises(DeadlineExceededError):
             manager.reload([slow], Deadline.after(0.01))
@@ -391,10 +378,10 @@ def test_reload_waits_no_longer_than_its_timeout(tmp_path: Path) -> None:
 
 def test_a_stop_ends_a_reload_that_waits(tmp_path: Path) -> None:
     gate = Gate("slow/1")
-    add_version(tmp_path / "slow", 1)
+    slow = model(tmp_path / "slow", 1)
     options = LoadOptions(load_threads=1)
     with running(options=options, load=gate) as manager, ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(manager.reload, [ModelConfig("slow", tmp_path / "slow")])
+        waiting = pool.submit(manager.reload, [slow])
         until(lambda: "slow/1" in gate.entered, what="the slow load begins")
         stopped = pool.submit(manager.stop)
         with pytest.raises(StatusError, match="the server is stopping"):
@@ -407,9 +394,7 @@ def test_a_stop_ends_a_reload_that_waits(tmp_path: Path) -> None:
 
 def test_a_label_that_moves_while_its_version_is_unloaded_is_read_again(tmp_path: Path) -> None:
     """A label may move between reading its version and acquiring that version."""
-    for version in (1, 2):
-        add_version(tmp_path / "m", version)
-    config = ModelConfig("m", tmp_path / "m", All(), {"stable": 1})
+    config = model(tmp_path / "m", 1, 2, policy=All(), labels={"stable": 1})
     with running(config, options=LABELS) as manager:
         find = manager._models["m"].servables.acquire
 
