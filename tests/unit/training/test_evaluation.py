@@ -1,12 +1,13 @@
-"""Permutation importance, compared with scikit-learn's on a plain matrix."""
+"""Metrics and permutation importance, compared with those of scikit-learn."""
 
 import numpy as np
 import pytest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from rockstar_contract.tables import CategoricalColumn, NumericColumn
-from rockstar_training.evaluation import column_importance
+from rockstar_training.evaluation import classification_metrics, column_importance
 from tests.unit.training.small_data import make_part
 
 
@@ -52,3 +53,37 @@ def test_a_category_is_shuffled_as_a_whole():
 def test_too_few_rows_tell_nothing():
     rows = make_part(np.ones((5, 1)), np.arange(5) % 2)
     assert column_importance(lambda batch: batch, rows, numbers("a"), 2, seed=1) == []
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_metrics_are_those_of_scikit_learn(classes):
+    random = np.random.default_rng(0)
+    truth = random.integers(0, classes, 300)
+    scores = random.dirichlet(np.ones(classes), 300)
+    scores[np.arange(300), truth] += 0.3
+    scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    metrics = classification_metrics(scores, truth)
+    guesses = scores.argmax(axis=1)
+    area = (
+        roc_auc_score(truth, scores[:, 1])
+        if classes == 2
+        else roc_auc_score(truth, scores / scores.sum(axis=1, keepdims=True), multi_class="ovr")
+    )
+    assert metrics == pytest.approx(
+        {
+            "test_accuracy": np.mean(guesses == truth),
+            "test_balanced_accuracy": balanced_accuracy_score(truth, guesses),
+            "test_f1": f1_score(truth, guesses, average="macro"),
+            "test_auc": area,
+            "test_loss": log_loss(truth, scores),
+        },
+        rel=1e-5,
+    )
+
+
+def test_metrics_of_held_out_rows_that_lack_a_class():
+    scores = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+    metrics = classification_metrics(scores, np.array([0, 0, 1, 1]))
+    assert metrics["test_balanced_accuracy"] == 0.75
+    assert metrics["test_auc"] == 0.875
+    assert "test_auc" not in classification_metrics(scores[:2], np.array([0, 0]))

@@ -1,11 +1,16 @@
 import csv
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.preprocessing import StandardScaler
 
 from rockstar_training import datasets
 from rockstar_training.config import CLASSIFIERS, config_for, read_config
@@ -144,3 +149,91 @@ def test_workers_of_a_cluster_cannot_cross_validate(tmp_path, monkeypatch):
     data = write_csv(tmp_path / "rows.csv", "xy", [[n, "ny"[n % 2]] for n in range(20)])
     with pytest.raises(ConfigError, match="folds: expected 0 with TF_CONFIG"):
         cross_validate(config_for("logistic", data=data, target="y", folds=2))
+
+
+def test_a_logistic_model_of_iris_is_as_good_as_scikit_learns(tmp_path):
+    iris = load_iris()
+    names = iris.target_names[iris.target]
+    rows = [[*x, name] for x, name in zip(iris.data, names, strict=True)]
+    data = write_csv(tmp_path / "iris.csv", [*"abcd", "species"], rows)
+    result = train_and_evaluate(config_for("logistic", data=data, target="species"), tmp_path)
+    test = result.test.indices
+    train = np.setdiff1d(np.arange(150), test)
+    # No row is spent on early stopping.
+    assert result.contract.statistics.examples == len(train) == 120
+    scaler = StandardScaler().fit(iris.data[train])
+    theirs = LogisticRegression(max_iter=1000).fit(
+        scaler.transform(iris.data[train]), iris.target[train]
+    )
+    np.testing.assert_allclose(
+        result.test.outputs, theirs.predict_proba(scaler.transform(iris.data[test])), atol=0.01
+    )
+    report = (result.run_folder / "report.html").read_text()
+    assert "Importance of the columns" in report
+    assert report.index('<th scope="row">d</th>') < report.index('<th scope="row">b</th>')
+    assert (result.run_folder / "importance.png").stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def imbalanced(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rare")
+    random = np.random.default_rng(1)
+    ill = random.random(600) < 0.05
+    x = random.normal(size=(600, 3)) + ill[:, None] * [1.5, 0, 0]
+    rows = [[*row, "ill" if sick else "well"] for row, sick in zip(x, ill, strict=True)]
+    return write_csv(folder / "rare.csv", [*"abc", "state"], rows)
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one(imbalanced, tmp_path):
+    def trained(weights):
+        config = config_for("logistic", data=imbalanced, target="state", class_weights=weights)
+        return train_and_evaluate(config, tmp_path)
+
+    alike, plain = trained("auto"), trained("none")
+    found = [
+        recall_score(r.test.truth, r.test.outputs.argmax(axis=1), pos_label=0)
+        for r in (alike, plain)
+    ]
+    assert found[0] > 0.5 > found[1]
+    better = "test_balanced_accuracy"
+    assert alike.metrics[better] > plain.metrics[better]
+    assert "label 'ill' (4.4 %), so the loss is weighted" in " ".join(alike.notes)
+    assert not any("weighted" in note for note in plain.notes)
+    assert re.search(r"balanced 0\.\d{4}, F1 0\.\d{4}, AUC 0\.\d{4}", summarize(alike))
+
+
+def test_a_headline_that_is_the_majority_share_is_noted(tmp_path):
+    random = np.random.default_rng(1)
+    rows = [[random.normal(), "yes" if i % 4 == 0 else "no"] for i in range(200)]
+    data = write_csv(tmp_path / "noise.csv", ["x", "answer"], rows)
+    result = train_and_evaluate(config_for("logistic", data=data, target="answer"), tmp_path)
+    assert result.metrics["test_accuracy"] == 0.75
+    note = "no better than always answering 'no', which is right for 0.7500"
+    assert note in " ".join(result.notes)
+    assert note in (result.run_folder / "report.html").read_text().replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+@pytest.mark.parametrize(("mean", "scale"), [(5e5, 2e5), (-3e-30, 1e-30)])
+def test_a_target_of_any_scale_is_published(model, mean, scale, tmp_path):
+    random = np.random.default_rng(2)
+    x = random.normal(size=(200, 2))
+    y = mean + scale * (x @ [1.0, -0.5] + 0.05 * random.normal(size=200))
+    data = write_csv(tmp_path / "houses.csv", ["a", "b", "price"], np.column_stack([x, y]))
+    config = config_for(model, data=data, target="price")
+    result = train_and_evaluate(config, tmp_path)
+    assert result.metrics["test_r2"] > 0.98
+
+
+def test_a_table_of_four_rows_is_published(tmp_path):
+    data = write_csv(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
+    result = train_and_evaluate(config_for("logistic", data=data, target="y"), tmp_path)
+    assert result.contract.statistics.examples == 2
+
+
+def test_a_line_of_very_large_numbers_is_found(tmp_path):
+    rows = [[x, 3e25 * x - 1e25] for x in range(20)]
+    data = write_csv(tmp_path / "line.csv", "xy", rows)
+    result = train_and_evaluate(config_for("linear", data=data, target="y", epochs=300), tmp_path)
+    assert result.line == pytest.approx((3e25, -1e25), rel=1e-4)
+    assert result.metrics["test_r2"] > 0.999
