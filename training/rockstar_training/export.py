@@ -178,7 +178,7 @@ def export(
                     (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
                 verify_litert(folder, predict, contract, samples, quantized)
             except Exception as error:  # freezing, converting and running raise anything
-                if litert_required:
+                if litert_required or isinstance(error, OSError):
                     raise
                 problem = " ".join(str(error).split()) or type(error).__name__
                 for name in (LITERT_FILE, EDGE_FILE):

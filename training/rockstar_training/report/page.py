@@ -94,11 +94,11 @@ def outcome_of(
         x = data.train.tensors(np.arange(data.train.count)).astype(np.float64)[:, 0]
         y, points = data.train.targets.astype(np.float64), np.array(path.points)
         descent = Descent(x, y, points, path.column.mean, path.column.scale)
+    truth = np.concatenate([part.targets[rows] for part, _, rows in some])
+    predicted = np.concatenate([outputs[rows, 0] for _, outputs, rows in some])
     return Regressed(
-        truth=np.concatenate([part.targets[rows] for part, _, rows in some]).astype(np.float64),
-        predicted=np.concatenate([outputs[rows, 0] for _, outputs, rows in some]).astype(
-            np.float64
-        ),
+        truth=truth.astype(np.float64),
+        predicted=predicted.astype(np.float64),
         features=features,
         feature_names=tuple(name for column in spec.columns for name in column.features),
         target=data.target or "target",
