@@ -16,15 +16,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from rockstar_training.config import config_for
-from rockstar_training.datasets import known_input, load, prepare_images
 from rockstar_training.errors import TrainingError
 from rockstar_training.networks import build
-from rockstar_training.prepared_data import Task
+from rockstar_training.prepared_data import prepare_data, task_of
 from rockstar_training.report.theme import Theme
-from rockstar_training.splits import Fractions
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
-_TEST_FRACTION = 0.2
 _BATCH_SIZE = 64
 # About half a power of ten apart, as the effect changes with the order of magnitude.
 LADDER = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -107,11 +104,10 @@ def four_curves(
 
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
     make_repeatable(seed)
-    dataset = load("digits")
-    train = dataset.split(Fractions(_TEST_FRACTION, 0, seed)).train
-    images = prepare_images(dataset.images[train], known_input("digits"))
-    labels = dataset.labels[train]
-    network = build(config_for(model), Task(images.shape[1:], int(labels.max()) + 1))
+    config = config_for(model, seed=seed, validation_fraction=0.0)
+    data = prepare_data(config)
+    images, labels = data.train.tensors(np.arange(data.train.count)), data.train.targets
+    network = build(config, task_of(config, data))
     initial = network.get_weights()
     rate = tf.Variable(0.0)
     cross_entropy = keras.losses.SparseCategoricalCrossentropy()
