@@ -84,20 +84,3 @@ def test_a_label_on_a_missing_version_is_reported(rockstar, models):
     (models / "cnn" / "2").rename(models / "cnn" / ".2")
     assert "label stable on version 2, which is missing" in rockstar("verify", status=1)
     assert "Warning: cnn has the label stable on version 2" in rockstar("models")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (("models", "rnn"), 1, "holds no model rnn; it holds cnn"),
-        (("promote", "cnn", "9"), 1, "cnn has no version 9; it has the versions 1, 2, 3"),
-        (("rollback", "cnn", "--label", "x"), 1, "cnn has no label x; its labels are: none"),
-        (("prune", "cnn", "--keep", "0"), 2, "0 is not in the range x>=1"),
-        (("verify", "cnn/x"), 2, "expected MODEL or MODEL/VERSION"),
-        (("verify", "cnn/9"), 1, "cnn has no version 9"),
-    ],
-)
-def test_invalid_arguments_get_one_sentence(rockstar, arguments, status, message):
-    output = rockstar(*arguments, status=status)
-    assert message in output
-    assert "Traceback" not in output

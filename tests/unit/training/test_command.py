@@ -36,28 +36,6 @@ def test_flags_come_before_the_file(tmp_path):
     assert (config["activation"], config["api"]) == ("prelu", "core")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "say which model: linear, logistic, mlp, cnn; or give --config FILE"),
-        (["mlp", "--hidden", "a"], "'a' is not a list of sizes such as 512,256"),
-        (
-            ["mlp", "--type", "zip=text"],
-            "'zip=text' is not COLUMN=TYPE with a type of number, category, date",
-        ),
-        (["cnn", "--hidden", "8"], "hidden: expected none with model cnn"),
-        (["logistic", "--epochs", "0"], "epochs: expected 1 to 100000, got 0"),
-        (["--config", "nowhere.json"], "nowhere.json: cannot be read"),
-        (["linear"], "model: expected logistic or mlp or cnn where labels are to be predicted"),
-    ],
-)
-def test_mistakes_are_errors_of_one_line(tmp_path, arguments, message):
-    done = run(*arguments, "--workdir", tmp_path)
-    assert done.exit_code in (1, 2)
-    assert message in done.output
-    assert "Traceback" not in done.output
-
-
 def test_ctrl_c_ends_it_with_a_sentence_and_the_usual_status(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
