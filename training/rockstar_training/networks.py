@@ -243,25 +243,17 @@ def _cnn(shape: tuple[int, ...]) -> list[Layer]:
     Larger images are halved more often, until few cells are left; smaller ones get fewer channels,
     so that the cost stays in proportion. 6.1 M multiply-adds for 28 x 28 x 1.
     """
-    side = min(shape[:2])
     factor = min(1.0, sqrt(shape[0] * shape[1]) / 28)
-    narrow, middle, wide = (max(8, round(factor * width)) for width in (24, 40, 80))
-    stack = [*_block(narrow, "1"), layers.MaxPooling2D(name="pool_1")]
-    side //= 2
-    stack += [*_block(middle, "2a"), *_block(middle, "2b"), *_pool(side, "pool_2")]
-    side //= 2
-    stack += [*_block(wide, "3"), *_pool(side, "pool_3")]
-    side //= 2
-    number = 4
-    while side > _MAX_LAST_MAP:
-        stack += [*_block(wide, str(number)), *_pool(side, f"pool_{number}")]
+    widths = [max(8, round(factor * width)) for width in (24, 40, 80)]
+    stack: list[Layer] = []
+    side, number = min(shape[:2]), 1
+    while number <= len(widths) or side > _MAX_LAST_MAP:
+        for name in ("2a", "2b") if number == 2 else (str(number),):
+            stack += _block(widths[min(number, len(widths)) - 1], name)
+        if side >= 2:  # more than a single cell
+            stack.append(layers.MaxPooling2D(name=f"pool_{number}"))
         side, number = side // 2, number + 1
     return [*stack, layers.Flatten(name="flat"), layers.Dropout(0.4, name="dropout")]
-
-
-def _pool(side: int, name: str) -> list[Layer]:
-    """Halve the image unless it is a single cell."""
-    return [layers.MaxPooling2D(name=name)] if side >= 2 else []
 
 
 def _block(channels: int, name: str) -> list[Layer]:

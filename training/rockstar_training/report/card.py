@@ -16,8 +16,7 @@ from rockstar_contract.errors import name_first
 from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
-from rockstar_training.report import classification, regression
-from rockstar_training.report.classification import Classified
+from rockstar_training.report.classification import Classified, score_table
 from rockstar_training.report.regression import Regressed
 from rockstar_training.report.theme import Table, render
 
@@ -72,7 +71,7 @@ def model_card(contract: Contract, outcome: Classified | Regressed, network: str
     """Write the card of a model, of this type of network, in Markdown."""
     spec, count = contract.encoded, len(outcome.truth)
     source, statistics = contract.training_data
-    values: dict[str, Any] = {"metrics": Table(("Metric", "Value"), key_figures_of(outcome))}
+    values: dict[str, Any] = {"metrics": Table(("Metric", "Value"), outcome.key_figures())}
     if isinstance(outcome, Regressed):
         low, high = outcome.features.min(axis=0), outcome.features.max(axis=0)
         ranges = [
@@ -84,9 +83,9 @@ def model_card(contract: Contract, outcome: Classified | Regressed, network: str
         labels, shares = contract.labels, statistics.label_share
         low, high = wilson(outcome.right, count)
         support = np.bincount(outcome.truth, minlength=len(labels))
-        rows = (*key_figures_of(outcome), *metrics_in_words(contract.metrics))
+        rows = (*outcome.key_figures(), *metrics_in_words(contract.metrics))
         values["metrics"] = Table(("Metric", "Value"), rows)
-        values["scores"] = classification.score_table(outcome, labels)
+        values["scores"] = score_table(outcome, labels)
         values["margin"] = 100 * (high - low) / 2
         if support.min() < _FEW:
             values["smallest"] = (labels[int(support.argmin())], support.min())
@@ -149,13 +148,6 @@ def _column(column: Column) -> str:
         kind, fill = "a date", date_text(column.fill)
     marked = " and marked as missing" if column.indicator else ""
     return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
-
-
-def key_figures_of(outcome: Classified | Regressed) -> tuple[tuple[str, str], ...]:
-    """List names and values of the main metrics, the most important one first."""
-    if isinstance(outcome, Regressed):
-        return regression.key_figures(outcome)
-    return classification.key_figures(outcome)
 
 
 def _markdown(table: Table) -> str:

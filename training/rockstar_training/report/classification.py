@@ -65,6 +65,18 @@ class Classified:
         """The number of correct predictions."""
         return int((self.predicted == self.truth).sum())
 
+    def key_figures(self) -> tuple[tuple[str, str], ...]:
+        """List accuracy with its confidence interval, and the calibration error."""
+        right, count = self.right, len(self.truth)
+        low, high = wilson(right, count)
+        return (
+            ("Accuracy", f"{right / count:.4f}"),
+            ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
+            ("Right", f"{right} of {count} held-out examples"),
+            ("Accuracy of predicting the majority class", f"{majority_share(self.truth):.4f}"),
+            ("Expected calibration error", f"{calibrate(self).error:.4f}"),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
@@ -105,19 +117,6 @@ def score_table(outcome: Classified, labels: tuple[str, ...]) -> Table:
             )
             for label, n, right, *shares in zip(labels, *columns, strict=True)
         ),
-    )
-
-
-def key_figures(outcome: Classified) -> tuple[tuple[str, str], ...]:
-    """List accuracy with its confidence interval, and the calibration error."""
-    right, count = outcome.right, len(outcome.truth)
-    low, high = wilson(right, count)
-    return (
-        ("Accuracy", f"{right / count:.4f}"),
-        ("95 % confidence interval", f"{low:.4f} to {high:.4f} (Wilson)"),
-        ("Right", f"{right} of {count} held-out examples"),
-        ("Accuracy of predicting the majority class", f"{majority_share(outcome.truth):.4f}"),
-        ("Expected calibration error", f"{calibrate(outcome).error:.4f}"),
     )
 
 

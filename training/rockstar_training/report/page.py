@@ -21,7 +21,7 @@ from rockstar_training.evaluation import ColumnImportance, Predictor, TestPredic
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.report import classification, regression
-from rockstar_training.report.card import key_figures_of, metrics_in_words
+from rockstar_training.report.card import metrics_in_words
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Descent, DescentPath, Regressed
 from rockstar_training.report.theme import (
@@ -266,7 +266,7 @@ def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
     contract, outcome = data.contract, data.outcome
     seconds = sum(epoch.seconds for epoch in data.history)
     key_figures = [
-        *key_figures_of(outcome),
+        *outcome.key_figures(),
         *metrics_in_words(contract.metrics),
         ("Epochs", str(len(data.history))),
         ("Time in epochs", f"{seconds:.1f} s"),

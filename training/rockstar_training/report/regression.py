@@ -99,20 +99,19 @@ class Regressed:
         """Which rows the metrics are measured on."""
         return "held-out examples" if self.held_out else "examples, including training examples"
 
-
-def key_figures(outcome: Regressed) -> tuple[tuple[str, str], ...]:
-    """List R², the mean errors and, for a linear model of one feature, the line."""
-    metrics = regression_metrics(outcome.predicted[:, np.newaxis], outcome.truth)
-    r2 = metrics.get("test_r2")
-    figures = [
-        ("R²", "undefined: the target does not vary" if r2 is None else f"{r2:.6f}"),
-        ("Root mean squared error", f"{metrics['test_rmse']:.6g}"),
-        ("Mean absolute error", f"{np.abs(outcome.residuals).mean():.6g}"),
-    ]
-    if outcome.descent is not None:
-        slope, intercept = outcome.descent.line
-        figures += [("W", f"{slope:.8f}"), ("b", f"{intercept:.8f}")]
-    return tuple(figures)
+    def key_figures(self) -> tuple[tuple[str, str], ...]:
+        """List R², the mean errors and, for a linear model of one feature, the line."""
+        metrics = regression_metrics(self.predicted[:, np.newaxis], self.truth)
+        r2 = metrics.get("test_r2")
+        figures = [
+            ("R²", "undefined: the target does not vary" if r2 is None else f"{r2:.6f}"),
+            ("Root mean squared error", f"{metrics['test_rmse']:.6g}"),
+            ("Mean absolute error", f"{np.abs(self.residuals).mean():.6g}"),
+        ]
+        if self.descent is not None:
+            slope, intercept = self.descent.line
+            figures += [("W", f"{slope:.8f}"), ("b", f"{intercept:.8f}")]
+        return tuple(figures)
 
 
 def regression_sections(outcome: Regressed) -> list[Section]:
@@ -139,7 +138,7 @@ def regression_sections(outcome: Regressed) -> list[Section]:
             alt=f"Residuals from {residuals.min():.3g} to {residuals.max():.3g}, "
             f"mean {residuals.mean():.3g}.",
             draw=lambda theme: _draw_residuals(theme, outcome),
-            table=Table(("Figure", "Value"), key_figures(outcome)),
+            table=Table(("Figure", "Value"), outcome.key_figures()),
         ),
     ]
     if outcome.descent is not None:
