@@ -108,7 +108,10 @@ class CountingScheduler(Scheduler):
 
 @dataclass
 class Bench:
-    """A batching engine around a recording one, with one thread, and callers."""
+    """A batching engine around a recording one, with one thread, and callers.
+
+    If it is held, a request of one row occupies the thread until inner.open is set.
+    """
 
     parameters: QueueParameters = field(default_factory=QueueParameters)
     observer: Any = None
@@ -116,11 +119,16 @@ class Bench:
     scheduler: CountingScheduler = field(default_factory=CountingScheduler)
     engine: BatchingEngine = field(init=False)
     callers: list[threading.Thread] = field(default_factory=list)
+    held: bool = False
 
     def __post_init__(self) -> None:
         self.engine = BatchingEngine(self.inner, self.scheduler, self.parameters, self.observer)
 
     def __enter__(self) -> "Bench":
+        if self.held:
+            self.inner.open.clear()
+            self.first = self.call("double", x=rows(0))
+            until(lambda: self.inner.runs, what="the first request runs")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,14 +137,6 @@ class Bench:
             caller.join(30)
         if not self.inner.closed:
             self.engine.close()
-
-    def hold(self) -> Any:
-        """Occupy the only thread with a request of one row, until inner.open is set."""
-        self.inner.open.clear()
-        before = len(self.inner.runs)
-        future = self.call("double", x=rows(0))
-        until(lambda: len(self.inner.runs) > before, what="the first request runs")
-        return future
 
     def wait_in_queue(self, signature="double", fetches=None, **more):
         """Send a request while the thread is held; returns when it is queued."""

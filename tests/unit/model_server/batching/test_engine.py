@@ -35,11 +35,10 @@ SCALAR = np.array(2, np.float32)
 
 
 def test_queued_requests_run_together_and_each_gets_its_results() -> None:
-    with Bench() as bench:
-        first = bench.hold()
+    with Bench(held=True) as bench:
         waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3), rows(4))]
         bench.inner.open.set()
-        assert answer(first) == [[0, 0]]
+        assert answer(bench.first) == [[0, 0]]
         assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4], [6, 6]], [[8, 8]]]
         assert bench.inner.sizes == [1, 4]
 
@@ -77,8 +76,7 @@ def test_a_thread_that_takes_other_work_leaves_the_clock_to_another() -> None:
 
 
 def test_requests_that_differ_are_not_mixed() -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         waiting = [
             bench.wait_in_queue(x=rows(1)),
             bench.wait_in_queue(x=rows(2, width=3)),
@@ -99,8 +97,7 @@ def test_requests_that_differ_are_not_mixed() -> None:
 
 
 def test_strings_and_several_inputs() -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         first = bench.wait_in_queue("join", left=texts(b"a", b"b"), right=texts(b"1", b"2"))
         second = bench.wait_in_queue("join", right=texts(b"3"), left=texts(b"c"))
         bench.inner.open.set()
@@ -111,8 +108,7 @@ def test_strings_and_several_inputs() -> None:
 
 def test_a_full_queue_refuses() -> None:
     parameters = sized(2, max_enqueued_batches=2)
-    with Bench(parameters) as bench:
-        bench.hold()
+    with Bench(parameters, held=True) as bench:
         waiting = [bench.wait_in_queue(x=rows(n)) for n in range(4)]
         assert refusal(bench.call("double", x=rows(5))) == (
             Code.UNAVAILABLE,
@@ -128,8 +124,7 @@ def test_a_full_queue_refuses() -> None:
 
 
 def test_a_bad_request_fails_alone() -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         waiting = [bench.wait_in_queue(x=rows(n)) for n in (1, np.nan, 3)]
         bench.inner.open.set()
         assert refusal(waiting[1]) == (Code.INVALID_ARGUMENT, "x is not a number")
@@ -145,8 +140,7 @@ def test_a_bad_request_alone_fails_once() -> None:
 
 def test_queues_are_served_in_turn() -> None:
     parameters = sized(1)
-    with Bench(parameters) as bench:
-        bench.hold()
+    with Bench(parameters, held=True) as bench:
         waiting = [bench.wait_in_queue(x=rows(n)) for n in range(3)]
         waiting.append(bench.wait_in_queue("total", ["y"], x=rows(9)))
         bench.inner.open.set()
@@ -212,8 +206,7 @@ def test_no_rows_at_all_run_past_the_queue() -> None:
 
 @pytest.mark.parametrize("signature", ["fixed", "anything"])
 def test_declared_shapes_do_not_matter(signature: str) -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         waiting = [bench.wait_in_queue(signature, ["y"], x=rows(n)) for n in (1, 2)]
         bench.inner.open.set()
         assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4]]]
@@ -221,8 +214,7 @@ def test_declared_shapes_do_not_matter(signature: str) -> None:
 
 
 def test_a_request_whose_outputs_have_other_rows_fails_none_of_its_neighbours() -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         waiting = [bench.wait_in_queue("filter", x=x) for x in (rows(1), rows(2, -1), rows(3))]
         bench.inner.open.set()
         assert refusal(waiting[1])[0] == Code.FAILED_PRECONDITION
@@ -231,8 +223,7 @@ def test_a_request_whose_outputs_have_other_rows_fails_none_of_its_neighbours() 
 
 
 def test_requests_of_other_ranks_share_no_batch() -> None:
-    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
-        bench.hold()
+    with Bench(QueueParameters(pad_variable_length_inputs=True), held=True) as bench:
         flat = bench.wait_in_queue("anything", x=np.array([1, 2], np.float32))
         deep = bench.wait_in_queue("anything", x=np.ones((1, 1, 1), np.float32))
         deeper = bench.wait_in_queue("anything", x=np.ones((1,) * 7, np.float32))
@@ -250,8 +241,7 @@ def test_requests_of_other_ranks_share_no_batch() -> None:
 def test_batches_are_padded_to_the_sizes_allowed() -> None:
     parameters = sized(8, allowed_batch_sizes=(1, 4, 8))
     observer = Mock()
-    with Bench(parameters, observer) as bench:
-        bench.hold()
+    with Bench(parameters, observer, held=True) as bench:
         waiting = [bench.wait_in_queue(x=x) for x in (rows(1), rows(2, 3, 4, 5))]
         bench.inner.open.set()
         assert [answer(each) for each in waiting] == [[[2, 2]], [[4, 4], [6, 6], [8, 8], [10, 10]]]
@@ -264,8 +254,7 @@ def test_batches_are_padded_to_the_sizes_allowed() -> None:
 
 
 def test_inputs_of_different_lengths_are_padded_with_their_first_value() -> None:
-    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
-        bench.hold()
+    with Bench(QueueParameters(pad_variable_length_inputs=True), held=True) as bench:
         short = bench.wait_in_queue(x=np.array([[7, 8], [9, 10]], np.float32))
         long = bench.wait_in_queue(x=rows(1, width=4))
         other = bench.wait_in_queue(x=rows(1).astype(np.float64))
@@ -277,8 +266,7 @@ def test_inputs_of_different_lengths_are_padded_with_their_first_value() -> None
 
 
 def test_strings_are_padded_with_all_of_their_bytes() -> None:
-    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
-        bench.hold()
+    with Bench(QueueParameters(pad_variable_length_inputs=True), held=True) as bench:
         words = [texts(b"ends in \0"), texts(b"b", b"c")]
         waiting = [
             bench.wait_in_queue("join", left=each[np.newaxis], right=each[np.newaxis])
@@ -291,8 +279,7 @@ def test_strings_are_padded_with_all_of_their_bytes() -> None:
 
 
 def test_an_empty_length_cannot_be_padded_but_runs_alone() -> None:
-    with Bench(QueueParameters(pad_variable_length_inputs=True)) as bench:
-        bench.hold()
+    with Bench(QueueParameters(pad_variable_length_inputs=True), held=True) as bench:
         empty = bench.wait_in_queue("total", ["y"], x=np.empty((2, 0), np.float32))
         other = bench.wait_in_queue("total", ["y"], x=rows(1))
         bench.inner.open.set()
@@ -432,9 +419,7 @@ def right_outcome(engine: RecordingEngine, signature: str, feeds: Any, fetches: 
 )
 def test_each_request_gets_the_same_result_as_alone(parameters, mix, threads):
     alone = RecordingEngine()
-    with Bench(parameters, scheduler=CountingScheduler(threads)) as bench:
-        if threads == 1:
-            bench.hold()
+    with Bench(parameters, scheduler=CountingScheduler(threads), held=threads == 1) as bench:
         futures = [bench.call(signature, fetches, **feeds) for signature, fetches, feeds in mix]
         bench.inner.open.set()
         for future, (signature, fetches, feeds) in zip(futures, mix, strict=True):

@@ -30,8 +30,7 @@ def test_a_request_that_is_too_large_is_refused() -> None:
 
 
 def test_a_large_request_is_split_and_fills_the_queued_batch() -> None:
-    with Bench(SPLITTING) as bench:
-        bench.hold()
+    with Bench(SPLITTING, held=True) as bench:
         small = bench.wait_in_queue(x=rows(1, 2))
         large = bench.wait_in_queue(x=rows(3, 4, 5, 6, 7))
         bench.inner.open.set()
@@ -42,8 +41,7 @@ def test_a_large_request_is_split_and_fills_the_queued_batch() -> None:
 
 
 def test_a_request_larger_than_the_room_that_is_left_is_refused() -> None:
-    with Bench(SPLITTING) as bench:
-        bench.hold()
+    with Bench(SPLITTING, held=True) as bench:
         waiting = bench.wait_in_queue(x=rows(1, 2, 3, 4))
         assert refusal(bench.call("double", x=rows(*range(6)))) == (
             Code.UNAVAILABLE,
@@ -63,21 +61,19 @@ def test_one_bad_part_fails_a_large_request() -> None:
 
 
 def test_queued_requests_leave_at_the_deadline_and_never_run() -> None:
-    with Bench() as bench:
-        first = bench.hold()
+    with Bench(held=True) as bench:
         hasty = bench.wait_in_queue(x=rows(1), deadline=Deadline.after(0.05))
         patient = bench.wait_in_queue(x=rows(2), deadline=Deadline.after(30))
         # It returns while the thread is still held.
         assert refusal(hasty)[0] == Code.DEADLINE_EXCEEDED
-        assert not first.done()
+        assert not bench.first.done()
         bench.inner.open.set()
         assert answer(patient) == [[4, 4]]
         assert bench.inner.sizes == [1, 1]
 
 
 def test_a_batch_may_take_until_the_last_of_its_deadlines() -> None:
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         deadlines = [Deadline.after(60), Deadline.after(90), Deadline.after(30)]
         waiting = [bench.wait_in_queue(x=rows(1), deadline=each) for each in deadlines]
         bench.inner.open.set()
@@ -122,8 +118,7 @@ def test_a_large_request_fails_when_a_part_of_it_is_too_late() -> None:
 
 def test_an_expired_request_is_not_run_when_its_caller_is_slow_to_leave() -> None:
     deadline = Deadline()
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         late = bench.wait_in_queue(x=rows(1), deadline=deadline)
         expire(deadline)
         bench.inner.open.set()
@@ -176,8 +171,7 @@ def test_arrays_are_freed_with_their_requests(value: float) -> None:
         until(lambda: bench.scheduler.submitted == 2, what="both wait")
         bench.inner.open.set()
 
-    with Bench() as bench:
-        bench.hold()
+    with Bench(held=True) as bench:
         bench.wait_in_queue("total", ["y"], x=rows(1))
         bench.callers.append(threading.Thread(target=release, args=(bench,)))
         bench.callers[-1].start()
@@ -254,8 +248,7 @@ def test_full() -> None:
         batched.open.set()
         assert first.result(30).shape == (1, 2)
     assert all(isinstance(error, tf.errors.UnavailableError) for error in errors)
-    with Bench(PARAMETERS) as bench:
-        bench.hold()
+    with Bench(PARAMETERS, held=True) as bench:
         for _ in range(ENQUEUED):
             bench.wait_in_queue(x=rows(*range(SIZE)))
         with pytest.raises(StatusError) as ours:
