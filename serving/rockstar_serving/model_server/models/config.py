@@ -278,7 +278,7 @@ class Reloadable(Protocol):
         """The models that are served."""
 
     def reload(self, configs: tuple[ModelConfig, ...]) -> None:
-        """Replace them; raises StatusError (not all models could be served)."""
+        """Replace them; raises StatusError if not all can be served."""
 
 
 class ConfigFileWatcher:
@@ -344,9 +344,9 @@ class ConfigFileWatcher:
     def _reload_all_but_labels(self, configs: tuple[ModelConfig, ...]) -> None:
         labels = {config.name: config.labels for config in self._manager.configs}
         configs = tuple(replace(each, labels=labels.get(each.name, {})) for each in configs)
-        if configs != self._manager.configs:
-            # Load errors are logged; the next check tries the labels again.
-            with contextlib.suppress(StatusError):
+        # Load errors are logged; the next check tries the labels again.
+        with contextlib.suppress(StatusError):
+            if configs != self._manager.configs:
                 self._manager.reload(configs)
 
     def _watch(self) -> None:

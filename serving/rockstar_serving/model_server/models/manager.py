@@ -38,7 +38,7 @@ class StartError(Exception):
 
 
 class _Workers:
-    """Runs tasks on its own threads; with 0 threads, in run_waiting(), announced by `wake`."""
+    """Runs tasks on its own threads; with 0 threads, run_waiting() runs them after `wake`."""
 
     def __init__(self, threads: int, name: str, wake: Callable[[], None]) -> None:
         self._pool = futures.ThreadPoolExecutor(threads, name) if threads else None
