@@ -172,8 +172,17 @@ def fit_columns(table: Table, places: NDArray[np.int64]) -> tuple[tables.Column,
 
 
 def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> tables.Column:
+    common: dict[str, Any] = {"name": name}
     if not isinstance(column.values, np.ndarray):
-        return _fit_categories(name, column.values, places)
+        some = [column.values[place] for place in places]
+        counts = Counter(value for value in some if value is not None)
+        counts = counts or Counter(value for value in column.values if value is not None)
+        # Ties are broken alphabetically.
+        kept = sorted(counts, key=lambda text: (-counts[text], text))[:_MAX_CATEGORIES]
+        categories, other = tuple(sorted(kept)), len(counts) > len(kept)
+        shares = () if other else tuple(counts[text] / counts.total() for text in categories)
+        common |= {"fill": kept[0], "indicator": None in some}
+        return tables.CategoricalColumn(categories=categories, other=other, shares=shares, **common)
     values = column.values[places]
     missing = np.isnan(values)
     fill = 0.0 if missing.all() else float(np.median(values[~missing]))
@@ -181,32 +190,12 @@ def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> ta
     mean, std = float(values.mean()), float(values.std())
     # A column may be constant in the training rows only.
     scale = std if std > 1e-12 * abs(mean) else 1.0
-    common: dict[str, Any] = {"name": name, "mean": mean, "scale": scale, "fill": fill}
-    common["indicator"] = bool(missing.any())
+    common |= {"mean": mean, "scale": scale, "fill": fill, "indicator": bool(missing.any())}
     if column.type == "number":
         return tables.NumericColumn(decimal=column.decimal, missing=column.markers, **common)
     days = column.values[~np.isnan(column.values)]
     time = bool((days != np.floor(days)).any())
     return tables.DateColumn(format=column.format, time=time, **common)
-
-
-def _fit_categories(
-    name: str, values: list[str | None], places: NDArray[np.int64]
-) -> tables.CategoricalColumn:
-    some = [values[place] for place in places]
-    counts = Counter(value for value in some if value is not None)
-    counts = counts or Counter(value for value in values if value is not None)
-    # Ties are broken alphabetically.
-    kept = sorted(counts, key=lambda text: (-counts[text], text))[:_MAX_CATEGORIES]
-    categories, other = tuple(sorted(kept)), len(counts) > len(kept)
-    return tables.CategoricalColumn(
-        name=name,
-        categories=categories,
-        fill=kept[0],
-        other=other,
-        shares=() if other else tuple(counts[text] / counts.total() for text in categories),
-        indicator=None in some,
-    )
 
 
 @dataclass

@@ -115,15 +115,21 @@ def scan_folder(
     names, examples = _read_layout(folder, validation, test, skipped)
     found = _in_threads(_examine, [example.path for example in examples])
     examined = list(zip(examples, found, strict=True))
-    skipped += _unusable(examined)
+    problems = {example.path: file.problem for example, file in examined if file.problem}
+    others = [path for path in problems if not _is_image_name(path)]
+    skipped += [f"{path}: {why}" for path, why in problems.items() if _is_image_name(path)]
+    samples = {path.suffix.lower(): path for path in others}
+    for suffix, count in Counter(path.suffix.lower() for path in others).items():
+        what = f"{suffix or 'other'} files, which are not images"
+        skipped.append(f"{what}: {count}, such as {samples[suffix]}")
     usable = [(example, file) for example, file in examined if not file.problem]
     kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
     for label in set(range(len(names))) - set(kept):
         skipped.append(f"{names[label]}: a folder without images")
         damaged = [
-            f"{example.path}: {file.problem}"
-            for example, file in examined
-            if example.label == label and file.problem and _is_image_name(example.path)
+            f"{path}: {problems[path]}"
+            for known, path, _ in examples
+            if known == label and path in problems and _is_image_name(path)
         ]
         if damaged:
             raise DataError(
@@ -373,19 +379,6 @@ def _outside(files: list[_File]) -> list[str]:
 def _text(name: str) -> str:
     """Decode a name for JSON, with accents in a normal form."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
-
-
-def _unusable(examined: list[tuple[_Example, _Properties]]) -> list[str]:
-    """Describe each image that cannot be used, and each other kind of file."""
-    problems = {example.path: file.problem for example, file in examined if file.problem}
-    others = [path for path in problems if not _is_image_name(path)]
-    counts = Counter(path.suffix.lower() for path in others)
-    samples = {path.suffix.lower(): path for path in others}
-    found = [f"{path}: {problem}" for path, problem in problems.items() if _is_image_name(path)]
-    return found + [
-        f"{suffix or 'other'} files, which are not images: {count}, such as {samples[suffix]}"
-        for suffix, count in counts.items()
-    ]
 
 
 def _is_image_name(path: Path) -> bool:
