@@ -153,21 +153,17 @@ def _differences(old: Contract, new: Contract | PreparedData) -> list[str]:
         ]
         changed = ", ".join(f"{what} {name_first(names, _NAMED)}" for what, names in parts if names)
         found += [changed] if changed else []
-    elif _accepted(old.input) != _accepted(new.input):
-        found.append(f"{_described(new.input)} as input instead of {_described(old.input)}")
+    else:
+        kinds = [_described(spec.input) for spec in (old, new)]
+        tensors = [getattr(spec.input, "tensors", ()) for spec in (old, new)]
+        if kinds[0] != kinds[1] or tensors[0] != tensors[1]:
+            found.append(f"{kinds[1]} as input instead of {kinds[0]}")
     if old.target != new.target:
         found.append(f"the target {new.target or 'none'} instead of {old.target or 'none'}")
     source = new if isinstance(new, PreparedData) else new.data_set
     if old.data_set and source and source.name != old.data_set.name:
         found.append(f"the data set {source.name} instead of {old.data_set.name}")
     return found
-
-
-def _accepted(spec: Input) -> object:
-    """Return the part of an image or tensor input that clients see."""
-    if isinstance(spec, ImageInput):
-        return (spec.name, spec.shape)
-    return None if isinstance(spec, TableInput) else spec.tensors
 
 
 def _described(spec: Input) -> str:

@@ -223,7 +223,10 @@ def _require_harmless(folder: Path, *, allow_code: bool) -> None:
 
 
 def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[str, ...]) -> Source:
-    graph = _meta_graph(folder)
+    graphs = _meta_graphs(folder)
+    # For serving; without this tag, the graph with the fewest tags.
+    marked = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
+    graph = min(marked or graphs, key=lambda graph: len(graph.meta_info_def.tags))
     tags = [*graph.meta_info_def.tags]
     try:
         with quiet_native_log():
@@ -276,13 +279,6 @@ def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:
         for side in (inputs, outputs)
     )
     return Source(name, (), call, taken, answered)
-
-
-def _meta_graph(folder: Path) -> Any:
-    """Return the graph for serving; without this tag, the graph with the fewest tags."""
-    graphs = _meta_graphs(folder)
-    marked = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
-    return min(marked or graphs, key=lambda graph: len(graph.meta_info_def.tags))
 
 
 def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:
