@@ -175,23 +175,21 @@ class NamedPaths:
 def _listed(file: BufferedReader) -> Iterator[str]:
     """Read paths as printed by `find` or `find -print0`, in any encoding."""
     end, rest = b"", b""
-    while chunk := file.read1(_CHUNK):
+    while True:
+        chunk = file.read1(_CHUNK)
         if not end and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise BulkError("--files-from: expected UTF-8, got UTF-16: save it as UTF-8")
-        chunk = chunk if end else chunk.removeprefix(codecs.BOM_UTF8)
+        text = rest + (chunk if end else chunk.removeprefix(codecs.BOM_UTF8))
         # A name may contain a line end but never NUL, and is shorter than a chunk.
-        end = end or (b"\0" if b"\0" in chunk else b"\n")
-        *whole, rest = (rest + chunk).split(end)
-        yield from _decoded(whole, end)
-    yield from _decoded([rest], end)
-
-
-def _decoded(names: Iterable[bytes], end: bytes) -> Iterator[str]:
-    for name in names:
-        # Lists made on Windows have \r\n.
-        path = name.removesuffix(b"\r") if end == b"\n" else name
-        if path:
-            yield os.fsdecode(path)
+        end = end or (b"\0" if b"\0" in text else b"\n")
+        *names, rest = text.split(end) if chunk else (text, b"")
+        for name in names:
+            # Lists made on Windows have \r\n.
+            path = name.removesuffix(b"\r") if end == b"\n" else name
+            if path:
+                yield os.fsdecode(path)
+        if not chunk:
+            return
 
 
 def _predict_to_screen(
