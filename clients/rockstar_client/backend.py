@@ -41,6 +41,17 @@ class Query(msgspec.Struct, frozen=True):
     timeout: float | None = None
 
 
+class BackendCall(msgspec.Struct, frozen=True):
+    """A call of a backend's method, for whoever runs the steps of a prediction to make."""
+
+    method: str
+    query: Query
+
+    def __call__(self, backend: Any) -> Any:
+        """Make the call; asynchronous backends return an awaitable."""
+        return getattr(backend, self.method)(self.query)
+
+
 class TensorResponse(msgspec.Struct, frozen=True):
     """The outputs of a predict call by name, and the version that computed them."""
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from operator import methodcaller
 
 import numpy as np
 from msgspec.structs import replace
 
-from rockstar_client.backend import Metadata, Query, VersionStatus
+from rockstar_client.backend import BackendCall, Metadata, Query, VersionStatus
 from rockstar_client.calls import Deadline
 from rockstar_client.errors import (
     CallError,
@@ -81,7 +80,7 @@ class ModelApi:
         """Read the signatures and the contract of a version."""
         model = query.model
         require_clear(model, query.version, query.label)
-        found: Metadata = yield methodcaller("metadata", replace(query, timeout=deadline.left()))
+        found: Metadata = yield BackendCall("metadata", replace(query, timeout=deadline.left()))
         try:
             signatures = signatures_of(found.signatures)
         except ValueError as error:
@@ -98,12 +97,12 @@ class ModelApi:
         try:
             for model in self._models:
                 query = Query(model, timeout=deadline.left())
-                states: list[VersionStatus] = yield methodcaller("status", query)
+                states: list[VersionStatus] = yield BackendCall("status", query)
                 if not any(state.state == "AVAILABLE" for state in states):
                     return False
             if not self._models:
                 # No model has an empty name: the error shows that the server is alive.
-                yield methodcaller("status", Query("", timeout=deadline.left()))
+                yield BackendCall("status", Query("", timeout=deadline.left()))
         except (InvalidRequestError, NotFoundError):
             return not self._models
         except CallError:
@@ -112,7 +111,7 @@ class ModelApi:
 
     def _describe(self, model: str, deadline: Deadline) -> Steps[ModelInfo]:
         try:
-            states: list[VersionStatus] = yield methodcaller(
+            states: list[VersionStatus] = yield BackendCall(
                 "status", Query(model, timeout=deadline.left())
             )
         except NotFoundError:

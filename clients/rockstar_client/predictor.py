@@ -9,7 +9,6 @@ its input differs.
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from operator import methodcaller
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, Query, TensorResponse
+from rockstar_client.backend import Backend, BackendCall, Query, TensorResponse
 from rockstar_client.calls import DEFAULT_TIMEOUT_S, Deadline, run
 from rockstar_client.errors import (
     InvalidRequestError,
@@ -37,8 +36,8 @@ _TRUSTED_S = 1.0
 Result = TypeVar("Result")
 # Inputs of a model: the preprocessed tensor, or tensors by name.
 ModelInputs = NDArray[Any] | dict[str, NDArray[Any]]
-# The steps of a prediction: functions to call with a backend, which may block or be awaited.
-Steps = Generator[Callable[[Any], Any], Any, Result]
+# The steps of a prediction; the generator is resumed with the result of each call.
+Steps = Generator[BackendCall, Any, Result]
 
 
 class Predicted(msgspec.Struct, frozen=True):
@@ -78,7 +77,7 @@ class PredictionSteps:
                 batch = prepare(spec)
                 name = "" if isinstance(spec, TensorInput) else spec.name
                 inputs = batch if isinstance(batch, dict) else {name: batch}
-                response: TensorResponse = yield methodcaller(
+                response: TensorResponse = yield BackendCall(
                     "predict", replace(query, inputs=inputs, timeout=left())
                 )
             except (InvalidInputError, InvalidRequestError) as error:
@@ -140,7 +139,7 @@ class PredictionSteps:
         return (yield from self._read(query, left))
 
     def _read(self, query: Query, left: Callable[[], float]) -> Steps[Contract]:
-        contract: Contract = yield methodcaller("contract", replace(query, timeout=left()))
+        contract: Contract = yield BackendCall("contract", replace(query, timeout=left()))
         self._contracts[query.model, contract.version] = contract
         if query.version is None:
             self._current[query.model, query.label] = (contract.version, time.monotonic())

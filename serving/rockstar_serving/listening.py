@@ -14,14 +14,41 @@ def listener(host: str, port: int, flag: str) -> socket.socket:
     Raises:
         ServeError: the port is taken, or the host is not of this machine; it names the flag.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=_family(host), backlog=2048)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ServeError(f"{host}:{port} is taken; choose another with {flag}") from error
-        why = (error.strerror or str(error)).partition(" (")[0]
-        raise ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}") from error
+        raise _unusable(host, port, flag, error) from error
+
+
+def reserve(host: str, port: int, flag: str) -> socket.socket:
+    """Reserve an address for this process and its children, without listening.
+
+    Each of them may listen on a socket of its own, which gets a share of the connections. Port 0
+    picks a free one. Raises like `listener`.
+    """
+    # Others of the same user could share the port too.
+    if port:
+        require_free(host, port, flag)
+    reserved = socket.socket(_family(host))
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((host, port))
+    except OSError as error:
+        reserved.close()
+        raise _unusable(host, port, flag, error) from error
+    return reserved
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _unusable(host: str, port: int, flag: str, error: OSError) -> ServeError:
+    if error.errno == errno.EADDRINUSE:
+        return ServeError(f"{host}:{port} is taken; choose another with {flag}")
+    why = (error.strerror or str(error)).partition(" (")[0]
+    return ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}")
 
 
 def require_free(host: str, port: int, flag: str) -> None:

@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket as Socket
 
 from rockstar_serving import ServeError, probe
-from rockstar_serving.listening import join, listener, reachable, require_free
+from rockstar_serving.listening import join, listener, reachable, require_free, reserve
 from rockstar_serving.logs import LogFormat
 from rockstar_serving.model_folder import (
     ModelFolderError,
@@ -90,13 +91,14 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         ServeError: it cannot start or continue: no such model, a port is taken, or a process ends
             again and again.
     """
+    external = options.tfserving is not None
+    reserved = listener if external else reserve
     with (
         tempfile.TemporaryDirectory(prefix="rockstar-") as folder,
-        # It outlives the gateway: while that restarts, clients wait in its queue.
-        listener(options.host, options.port, "--port") as listening,
+        # It outlives the gateway, which takes it over again after a restart.
+        reserved(options.host, options.port, "--port") as socket,
     ):
-        host, port = listening.getsockname()[:2]
-        external = options.tfserving is not None
+        host, port = socket.getsockname()[:2]
         server = None if external else _EmbeddedServer(options, Path(folder))
         models = server.models if server else _external_models(options)
         # The gateway is alive, but not ready, while an external TensorFlow Serving is away.
@@ -112,7 +114,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
             "gateway",
             lambda: [
                 *(sys.executable, "-m", "rockstar_serving.gateway"),
-                f"--bind=fd://{listening.fileno()}",
+                *_binding(socket, external),
                 f"--upstream={addresses().grpc}",
                 f"--workers={options.workers}",
                 f"--log-format={options.log_format}",
@@ -122,7 +124,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
             ],
             # The listener exists before and after the gateway: there may be no response.
             lambda: not probe.check(health, _PROBE_TIMEOUT_S),
-            pass_fds=(listening.fileno(),),
+            pass_fds=(socket.fileno(),),
             stop_timeout=GATEWAY_STOP_TIMEOUT_S,
             reloads=True,
         )
@@ -134,8 +136,19 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                     supervisor.watch(server.refresh if server else None)
             finally:
                 # If it stayed open, clients would wait in its queue for nothing.
-                listening.close()
+                socket.close()
                 supervisor.shut_down()
+
+
+def _binding(socket: Socket, external: bool) -> list[str]:
+    """The options of the gateway's server.
+
+    In front of TensorFlow Serving requests wait for the network, and clients in the queue of the
+    socket while the gateway restarts. Where workers run models, Python's time counts.
+    """
+    if external:
+        return [f"--bind=fd://{socket.fileno()}"]
+    return ["--server=granian", f"--bind={join(*socket.getsockname()[:2])}"]
 
 
 def require_free_ports(options: ServeOptions) -> None:

@@ -21,6 +21,9 @@ class Admission:
     """Lets some requests run, some wait in a queue, and rejects the rest; thread-safe.
 
     One for each worker process.
+
+    Attributes:
+        in_flight: the number of requests that run or wait.
     """
 
     def __init__(self, at_once: int, waiting: int, in_flight: Gauge) -> None:
@@ -33,7 +36,7 @@ class Admission:
         """
         self._at_once = at_once
         self._most = at_once + waiting
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         self._running = self._waiting = 0
         self._lock = threading.Lock()
         self._may_run = threading.Condition(self._lock)
@@ -46,7 +49,7 @@ class Admission:
             runs = self._running < self._at_once
             self._running += runs
             self._waiting += not runs
-        self._in_flight.inc()
+        self.in_flight.inc()
         if runs:
             return "admitted"
         with self._lock:
@@ -55,7 +58,7 @@ class Admission:
             self._waiting -= 1
         if runs:
             return "admitted"
-        self._in_flight.dec()
+        self.in_flight.dec()
         return "late"
 
     def leave(self) -> None:
@@ -64,7 +67,7 @@ class Admission:
             self._running -= 1
             if self._waiting:
                 self._may_run.notify()
-        self._in_flight.dec()
+        self.in_flight.dec()
 
 
 class _Stream(Protocol):

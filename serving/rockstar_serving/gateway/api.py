@@ -5,8 +5,16 @@ from dataclasses import dataclass, field
 
 from flask import Blueprint, Flask, Response
 
+from rockstar_client.calls import run
+from rockstar_client.predictor import Steps
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import ErrorFormat, problem_document, problem_of
+from rockstar_serving.gateway.errors import (
+    ErrorFormat,
+    HttpResponse,
+    problem_document,
+    problem_of,
+)
+from rockstar_serving.gateway.routing import Upstream
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,29 @@ def api_of(path: str, apis: tuple[Api, ...]) -> Api:
     return max(under, key=lambda api: len(api.prefix), default=apis[0])
 
 
+def error_response(error: Exception, api: Api) -> HttpResponse:
+    """The response to a request that failed, in the format of its API."""
+    problem = problem_of(error, relays=api.relays)
+    response = api.render(problem)
+    response.status, response.headers = problem.status, problem.headers
+    return response
+
+
 def register(app: Flask, apis: tuple[Api, ...]) -> None:
     """Add the routes of the APIs to an application, and format errors as the request's API does."""
+    by_name = {api.name: api for api in apis}
     for api in apis:
         app.register_blueprint(api.blueprint)
+    app.register_error_handler(
+        Exception, lambda error: _flask_response(error_response(error, by_name[context().api]))
+    )
 
-    def render(error: Exception) -> Response:
-        api = next(api for api in apis if api.name == context().api)
-        problem = problem_of(error, relays=api.relays)
-        response = api.render(problem)
-        response.status_code = problem.status
-        response.headers.update(problem.headers)
-        return response
 
-    app.register_error_handler(Exception, render)
+def respond(steps: Steps[HttpResponse], upstream: Upstream) -> Response:
+    """Flask's response from the steps of a request, whose calls this thread makes."""
+    return _flask_response(run(steps, upstream.send))
+
+
+def _flask_response(response: HttpResponse) -> Response:
+    headers = dict(response.headers)
+    return Response(response.body, response.status, headers, content_type=response.content_type)

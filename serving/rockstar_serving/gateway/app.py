@@ -24,7 +24,7 @@ from rockstar_serving.gateway import (
 )
 from rockstar_serving.gateway.admission import Admission, Uploads
 from rockstar_serving.gateway.api import Api, register
-from rockstar_serving.gateway.backends import Batching, CircuitBreaker, LazyBackend
+from rockstar_serving.gateway.backends import Batching, BatchLimits, CircuitBreaker, LazyBackend
 from rockstar_serving.gateway.context import trace_headers
 from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
@@ -65,6 +65,7 @@ def create_app(
     files: Files | None = None,
     stopping: Callable[[], bool] = lambda: False,
     close_connection: Callable[[], None] = lambda: None,
+    batching: Callable[[Backend, BatchLimits, Observer], Backend] = Batching,
 ) -> Flask:
     """Create the gateway as a WSGI application.
 
@@ -79,6 +80,7 @@ def create_app(
         stopping: whether the gateway is about to stop, and therefore not ready.
         close_connection: makes the server close the current request's connection after the
             response, and send `Connection: close`.
+        batching: wraps the backend, so that requests share calls.
     """
     app = GatewayApp(__name__, static_folder=None)
     app.json = MsgspecProvider(app)
@@ -96,15 +98,12 @@ def create_app(
     # The layers of a call to the model server. A call has less time than its request.
     guarded = CircuitBreaker(backend, observer, enough=min(1.0, config.request_timeout / 2))
     max_rows = {name: route.max_batch for name, route in files.routes.models.items()}
-    batching = Batching(
-        guarded,
-        config.max_batch,
-        max_calls,
-        observer,
-        {name: rows for name, rows in max_rows.items() if rows is not None},
-    )
+    max_rows_of = {name: rows for name, rows in max_rows.items() if rows is not None}
+    limits = BatchLimits(config.max_batch, max_calls, max_rows_of)
     router, shadows = Router(files.routes), Shadows(observer)
-    predictor = RoutedPredictor(batching, guarded, router, shadows, observer, config.preparing)
+    predictor = RoutedPredictor(
+        batching(guarded, limits, observer), guarded, router, shadows, observer, config.preparing
+    )
     served.on_removal(predictor.forget)
     admission = Admission(config.threads, config.queue, counts.in_flight)
     here = Gateway(

@@ -2,10 +2,8 @@
 
 import ipaddress
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-
-from flask import Response, request
 
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import RequestContext
@@ -31,22 +29,23 @@ _EXPOSED_HEADERS = "Retry-After, X-Request-ID"
 _MAX_AGE = "600"
 
 
-def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None:
-    """Check the API key of the current request, and count it against the key's rate.
+def require_key(keys: Keys, current: RequestContext, model: str | None, observer: Observer) -> None:
+    """Check the API key of a request, and count it against the key's rate.
 
     Args:
         keys: the known keys.
-        current: gets the owner of the key as its caller.
+        current: the request; gets the owner of the key as its caller.
+        model: the name in its path, if any.
         observer: notified of rejections.
 
     Raises:
         ProblemError: 401 without a known key, 403 if it is not for the model, 429 over its rate.
     """
-    header = request.headers.get("Authorization", "")
+    header = current.header("authorization") or ""
     if header[: len(_SCHEME)].lower() == _SCHEME:
         presented = header[len(_SCHEME) :].strip()
     else:
-        presented = request.headers.get("X-API-Key", "").strip()
+        presented = (current.header("x-api-key") or "").strip()
     owner = keys.owner(presented) if presented else None
     if owner is None:
         observer.refused("key")
@@ -58,7 +57,6 @@ def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None
             headers={"WWW-Authenticate": "Bearer"},
         )
     current.caller = owner
-    model = (request.view_args or {}).get("model")
     if model is not None and not keys.gives_access(owner, model):
         observer.refused("key")
         raise ProblemError(
@@ -78,24 +76,29 @@ def require_key(keys: Keys, current: RequestContext, observer: Observer) -> None
         )
 
 
-def add_cors_headers(response: Response, origins: tuple[str, ...]) -> None:
-    """Allow scripts of other sites to read a response.
+def cors_headers(
+    current: RequestContext, origins: tuple[str, ...], methods: Iterable[str] = ()
+) -> dict[str, str]:
+    """The headers that allow scripts of other sites to read a response.
 
     Args:
-        response: to the current request.
+        current: the request.
         origins: allowed sites, such as "https://example.org"; "*" is all.
+        methods: allowed at its path; for OPTIONS.
     """
-    origin = request.headers.get("Origin")
+    origin = current.header("origin")
+    headers = {}
     if ANY not in origins:
-        response.vary.add("Origin")
+        headers["Vary"] = "Origin"
         if origin not in origins:
-            return
-    response.headers["Access-Control-Allow-Origin"] = ANY if ANY in origins else str(origin)
-    response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(response.allow))
-        response.headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
-        response.headers["Access-Control-Max-Age"] = _MAX_AGE
+            return headers
+    headers["Access-Control-Allow-Origin"] = ANY if ANY in origins else str(origin)
+    headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+    if current.method == "OPTIONS" and current.header("access-control-request-method"):
+        headers["Access-Control-Allow-Methods"] = ", ".join(sorted(methods))
+        headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
+        headers["Access-Control-Max-Age"] = _MAX_AGE
+    return headers
 
 
 def trusted_addresses(proxies: tuple[str, ...]) -> Callable[[str], bool]:

@@ -3,16 +3,20 @@
 Batching is dynamic: requests that wait for the same model go to it in one call. The first request
 is sent at once. Requests that arrive while `max_calls` calls for the same model, version and
 signature are in flight wait, and form the next batch; a full batch is sent at once. Nothing waits
-for more requests to come. There is no batching thread: when a call ends, the leader of the next
-batch makes the call for all its requests, in its own thread.
+for more requests to come.
 """
 
+import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -96,9 +100,6 @@ class PendingRequest:
         rows: that number.
         layout: names, dtypes and shapes of rows; only requests of one layout share a call.
         deadline: monotonic seconds.
-        batch: the requests to make a call for, if this one is the leader.
-        outcome: of the call; None until it ends.
-        batch_size: number of requests in the call.
     """
 
     def __init__(self, query: Query, rows: int, timeout: float) -> None:
@@ -106,9 +107,152 @@ class PendingRequest:
         self.rows = rows
         self.layout = {name: (array.dtype, array.shape[1:]) for name, array in query.inputs.items()}
         self.deadline = time.monotonic() + timeout
-        self.batch: Sequence[PendingRequest] = ()
-        self.outcome: TensorResponse | CallError | None = None
-        self.batch_size = 1
+
+    def time_left(self) -> float:
+        """Seconds until the deadline.
+
+        Raises:
+            DeadlineExceededError: it has passed.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise late()
+        return left
+
+
+Pending = TypeVar("Pending", bound=PendingRequest)
+
+
+def late() -> DeadlineExceededError:
+    """The error of a request whose deadline has passed."""
+    return DeadlineExceededError(Code.DEADLINE_EXCEEDED, "there was no answer in time")
+
+
+@dataclass
+class BatchQueue(Generic[Pending]):
+    """Requests with one key that wait, and the number of calls in flight.
+
+    A batch has at most `max_rows` rows.
+    """
+
+    max_rows: int
+    calls: int = 0
+    waiting: list[Pending] = field(default_factory=list)
+
+    def take_batch(self, *, only_full: bool = False) -> list[Pending]:
+        """Take the longest waiting requests that fit into one call, and count the call.
+
+        Args:
+            only_full: take a batch only if no further request fits.
+
+        Returns:
+            The requests; empty if there is no batch to send.
+        """
+        batch: list[Pending] = []
+        left: list[Pending] = []
+        rows = 0
+        for request in self.waiting:
+            if request.layout == self.waiting[0].layout and rows + request.rows <= self.max_rows:
+                batch.append(request)
+                rows += request.rows
+            else:
+                left.append(request)
+        full = rows == self.max_rows or any(request.layout == batch[0].layout for request in left)
+        if not batch or (only_full and not full):
+            return []
+        self.calls += 1
+        self.waiting = left
+        return batch
+
+
+# The result of a shared call for one request; None: it must be called alone.
+Outcome = TensorResponse | CallError | None
+
+
+class BatchLimits(msgspec.Struct, frozen=True):
+    """Limits of batching.
+
+    Attributes:
+        max_rows: maximum number of rows in a shared call.
+        max_calls: calls with one key at a time; while there are fewer, no request waits.
+        max_rows_of: `max_rows` of single models.
+    """
+
+    max_rows: int
+    max_calls: int
+    max_rows_of: Mapping[str, int] = {}
+
+    def rows_of(self, query: Query) -> int | None:
+        """Number of rows of a query that may share a call; None if it must be called alone."""
+        shapes = {array.shape[:1] for array in query.inputs.values()}
+        if query.timeout is None or len(shapes) != 1 or () in shapes:
+            return None
+        rows: int = shapes.pop()[0]
+        return rows if rows < self.of(query.model) else None
+
+    def of(self, model: str) -> int:
+        """The `max_rows` of a model."""
+        return self.max_rows_of.get(model, self.max_rows)
+
+
+def batch_key(query: Query) -> BatchKey:
+    """The key of a query."""
+    return (query.model, query.version, query.label, query.signature, tuple(query.outputs))
+
+
+def call_together(
+    backend: Backend, batch: Sequence[PendingRequest], observer: Observer
+) -> list[Outcome]:
+    """Make one call for a batch of one or more requests; returns the outcome of each."""
+    query = batch[0].query
+    try:
+        inputs = query.inputs
+        if len(batch) > 1:
+            observer.joined(query.model, len(batch))
+            inputs = {
+                name: np.concatenate([request.query.inputs[name] for request in batch])
+                for name in inputs
+            }
+        # The latest deadline: the requests have their own.
+        timeout = max(request.deadline for request in batch) - time.monotonic()
+        if timeout <= 0:
+            raise late()
+        return _split(backend.predict(replace(query, inputs=inputs, timeout=timeout)), batch)
+    except CallError as error:
+        if error.code in _MAYBE_ONE_REQUEST and len(batch) > 1:
+            return [None] * len(batch)
+        # Several requests raise it: each needs its own instance.
+        return [call_error(error.code, error.message) for _ in batch]
+
+
+def _split(response: TensorResponse, batch: Sequence[PendingRequest]) -> list[Outcome]:
+    """Each request's rows of a response; None if it has another number of rows than was sent."""
+    if len(batch) == 1:
+        return [response]
+    total = sum(request.rows for request in batch)
+    if any(array.shape[:1] != (total,) for array in response.outputs.values()):
+        return [None] * len(batch)
+    responses: list[Outcome] = []
+    start = 0
+    for request in batch:
+        rows = slice(start, start := start + request.rows)
+        outputs = {name: array[rows] for name, array in response.outputs.items()}
+        responses.append(TensorResponse(outputs, response.version))
+    return responses
+
+
+class _WaitingThread(PendingRequest):
+    """A request whose thread waits.
+
+    Attributes:
+        batch: the requests to make a call for, if this one is the leader.
+        outcome: of the call, once it has ended.
+    """
+
+    def __init__(self, query: Query, rows: int, timeout: float) -> None:
+        super().__init__(query, rows, timeout)
+        self.batch: Sequence[_WaitingThread] = ()
+        self.outcome: Outcome = None
         # Of all primitives, a bare lock wakes a thread fastest.
         self._wakeup = threading.Lock()
         self._wakeup.acquire()
@@ -121,107 +265,54 @@ class PendingRequest:
         """End the wait, once: there is an outcome, or a batch to make the call for."""
         self._wakeup.release()
 
-    def time_left(self) -> float:
-        """Seconds until the deadline.
 
-        Raises:
-            DeadlineExceededError: it has passed.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceededError(Code.DEADLINE_EXCEEDED, "there was no answer in time")
-        return left
-
-
-@dataclass
-class BatchQueue:
-    """Requests with one key that wait, and the number of calls in flight.
-
-    A batch has at most `max_rows` rows.
-    """
-
-    max_rows: int
-    calls: int = 0
-    waiting: list[PendingRequest] = field(default_factory=list)
-
-    def take_batch(self, *, only_full: bool = False) -> PendingRequest | None:
-        """Take the longest waiting requests that fit into one call, and count the call.
-
-        Args:
-            only_full: take a batch only if no further request fits.
-
-        Returns:
-            The leader, which holds the batch; None if there is no batch to send.
-        """
-        batch: list[PendingRequest] = []
-        left: list[PendingRequest] = []
-        rows = 0
-        for request in self.waiting:
-            if request.layout == self.waiting[0].layout and rows + request.rows <= self.max_rows:
-                batch.append(request)
-                rows += request.rows
-            else:
-                left.append(request)
-        full = rows == self.max_rows or any(request.layout == batch[0].layout for request in left)
-        if not batch or (only_full and not full):
-            return None
-        self.calls += 1
-        self.waiting = left
-        # The latest deadline, so that the call does not outlast its leader.
-        leader = max(batch, key=lambda request: request.deadline)
-        leader.batch = batch
-        return leader
+def _lead(batch: list[_WaitingThread]) -> _WaitingThread | None:
+    """Make the request with the latest deadline the leader of its batch."""
+    if not batch:
+        return None
+    leader = max(batch, key=lambda request: request.deadline)
+    leader.batch = batch
+    return leader
 
 
 class Batching(BackendWrapper):
     """A backend whose predict calls are shared; thread-safe.
 
-    For signatures that treat each row by itself, such as those that a contract describes.
+    For signatures that treat each row by itself, such as those that a contract describes. There is
+    no batching thread: when a call ends, the leader of the next batch makes the call for all its
+    requests, in its own thread.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        max_rows: int,
-        max_calls: int,
-        observer: Observer,
-        max_rows_of: Mapping[str, int] | None = None,
-    ) -> None:
+    def __init__(self, backend: Backend, limits: BatchLimits, observer: Observer) -> None:
         """Wrap a backend.
 
         Args:
             backend: makes the calls.
-            max_rows: maximum number of rows in a shared call.
-            max_calls: calls with one key at a time; while there are fewer, no request waits.
+            limits: of the batches.
             observer: notified of shared calls.
-            max_rows_of: `max_rows` of single models.
         """
         super().__init__(backend)
-        self._max_rows = max_rows
-        self._max_rows_of = max_rows_of or {}
-        self._max_calls = max_calls
+        self._limits = limits
         self._observer = observer
         self._lock = threading.Lock()
         # A queue exists while calls are in flight or requests wait.
-        self._queues: dict[BatchKey, BatchQueue] = {}
+        self._queues: dict[BatchKey, BatchQueue[_WaitingThread]] = {}
 
     def predict(self, query: Query) -> TensorResponse:
         """See Backend; without a timeout the call is not shared."""
-        max_rows = self._max_rows_of.get(query.model, self._max_rows)
-        shapes = {array.shape[:1] for array in query.inputs.values()}
-        rows = shapes.pop()[0] if len(shapes) == 1 and () not in shapes else None
-        if query.timeout is None or rows is None or rows >= max_rows:
+        rows = self._limits.rows_of(query)
+        if query.timeout is None or rows is None:
             return self._backend.predict(query)
-        key = (query.model, query.version, query.label, query.signature, tuple(query.outputs))
+        key = batch_key(query)
         request = leader = None
         with self._lock:
-            queue = self._queues.setdefault(key, BatchQueue(max_rows))
-            if queue.calls < self._max_calls:
+            queue = self._queues.setdefault(key, BatchQueue(self._limits.of(query.model)))
+            if queue.calls < self._limits.max_calls:
                 queue.calls += 1
             else:
-                request = PendingRequest(query, rows, query.timeout)
+                request = _WaitingThread(query, rows, query.timeout)
                 queue.waiting.append(request)
-                leader = queue.take_batch(only_full=True)
+                leader = _lead(queue.take_batch(only_full=True))
         if request is None:
             try:
                 return self._backend.predict(query)
@@ -232,42 +323,28 @@ class Batching(BackendWrapper):
                 leader.wake()
             if not request.wait():
                 with self._lock:
-                    late = self._queues.get(key)
-                    if late is not None and request in late.waiting:
-                        late.waiting.remove(request)
+                    missed = self._queues.get(key)
+                    if missed is not None and request in missed.waiting:
+                        missed.waiting.remove(request)
         if request.batch:
             self._call(key, request)
-        outcome = request.outcome
-        if isinstance(outcome, TensorResponse):
-            return outcome
-        if outcome is None or (outcome.code in _MAYBE_ONE_REQUEST and request.batch_size > 1):
+        if isinstance(request.outcome, CallError):
+            raise request.outcome
+        if request.outcome is None:
             return self._backend.predict(replace(query, timeout=request.time_left()))
-        # Several threads raise it: each needs its own instance.
-        raise call_error(outcome.code, outcome.message) from outcome
+        return request.outcome
 
-    def _call(self, key: BatchKey, leader: PendingRequest) -> None:
+    def _call(self, key: BatchKey, leader: _WaitingThread) -> None:
         """Make the call for a batch, and wake its requests and the next leader."""
         # Not kept: it contains the leader itself.
         batch, leader.batch = leader.batch, ()
-        outcomes: Sequence[TensorResponse | CallError] | None = None
+        outcomes: Sequence[Outcome] = [None] * len(batch)
         try:
-            inputs = leader.query.inputs
-            if len(batch) > 1:
-                self._observer.joined(leader.query.model, len(batch))
-                inputs = {
-                    name: np.concatenate([request.query.inputs[name] for request in batch])
-                    for name in inputs
-                }
-            joint = replace(leader.query, inputs=inputs, timeout=leader.time_left())
-            outcomes = _split(self._backend.predict(joint), batch)
-        except CallError as error:
-            outcomes = [error] * len(batch)
+            outcomes = call_together(self._backend, batch, self._observer)
         finally:
             self._end_call(key)
-            if outcomes is None:
-                outcomes = [call_error(Code.UNKNOWN, "the joint call failed")] * len(batch)
             for request, outcome in zip(batch, outcomes, strict=True):
-                request.outcome, request.batch_size = outcome, len(batch)
+                request.outcome = outcome
                 if request is not leader:
                     request.wake()
 
@@ -275,28 +352,125 @@ class Batching(BackendWrapper):
         with self._lock:
             queue = self._queues[key]
             queue.calls -= 1
-            leader = queue.take_batch() if queue.waiting else None
+            leader = _lead(queue.take_batch()) if queue.waiting else None
             if not queue.calls and not queue.waiting:
                 del self._queues[key]
         if leader is not None:
             leader.wake()
 
 
-def _split(
-    response: TensorResponse, batch: Sequence[PendingRequest]
-) -> list[TensorResponse] | None:
-    """Each request's rows of a response; None if it has another number of rows than was sent."""
-    if len(batch) == 1:
-        return [response]
-    total = sum(request.rows for request in batch)
-    if any(array.shape[:1] != (total,) for array in response.outputs.values()):
-        return None
-    responses, start = [], 0
-    for request in batch:
-        rows = slice(start, start := start + request.rows)
-        outputs = {name: array[rows] for name, array in response.outputs.items()}
-        responses.append(TensorResponse(outputs, response.version))
-    return responses
+class _WaitingTask(PendingRequest):
+    """A request whose task waits for the outcome.
+
+    Attributes:
+        outcome: of the call.
+        context: the context variables of the task.
+    """
+
+    def __init__(
+        self, query: Query, rows: int, timeout: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(query, rows, timeout)
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+        self.context = contextvars.copy_context()
+
+    def expire(self) -> None:
+        """Fail, because the deadline has passed; a late result is discarded."""
+        if not self.outcome.done():
+            self.outcome.set_exception(late())
+
+
+class AsyncBatching(BackendWrapper):
+    """A backend whose predict calls are shared by the tasks of an event loop.
+
+    A batch is what arrived while the last call ran. Calls run in threads, so that the event loop
+    can prepare the next requests meanwhile.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: BatchLimits,
+        observer: Observer,
+        loop: asyncio.AbstractEventLoop,
+        threads: Executor,
+    ) -> None:
+        """Wrap a backend.
+
+        Args:
+            backend: makes the calls.
+            limits: of the batches.
+            observer: notified of shared calls.
+            loop: runs `predict_async`.
+            threads: run the calls.
+        """
+        super().__init__(backend)
+        self._limits = limits
+        self._observer = observer
+        self._loop = loop
+        self._threads = threads
+        self._queues: dict[BatchKey, BatchQueue[_WaitingTask]] = {}
+
+    def predict(self, query: Query) -> TensorResponse:
+        """See Backend; for threads other than the event loop's."""
+        return asyncio.run_coroutine_threadsafe(self.predict_async(query), self._loop).result()
+
+    async def predict_async(self, query: Query) -> TensorResponse:
+        """Predict, in a task of the event loop; without a timeout the call is not shared."""
+        rows = self._limits.rows_of(query)
+        if query.timeout is None or rows is None:
+            return await self._alone(query)
+        request = _WaitingTask(query, rows, query.timeout, self._loop)
+        key = batch_key(query)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = BatchQueue(self._limits.of(query.model))
+            # Requests that arrived together share the first call.
+            self._loop.call_soon(self._start, key)
+        queue.waiting.append(request)
+        timer = self._loop.call_later(query.timeout, request.expire)
+        try:
+            outcome = await request.outcome
+        finally:
+            timer.cancel()
+        if isinstance(outcome, CallError):
+            raise outcome
+        if outcome is None:
+            return await self._alone(replace(query, timeout=request.time_left()))
+        return outcome
+
+    async def _alone(self, query: Query) -> TensorResponse:
+        call = partial(contextvars.copy_context().run, self._backend.predict, query)
+        return await self._loop.run_in_executor(self._threads, call)
+
+    def _start(self, key: BatchKey) -> None:
+        """Start the calls that are possible now."""
+        queue = self._queues[key]
+        queue.waiting = [request for request in queue.waiting if not request.outcome.done()]
+        while queue.waiting:
+            batch = queue.take_batch(only_full=queue.calls >= self._limits.max_calls)
+            if not batch:
+                break
+            call = partial(call_together, self._backend, batch, self._observer)
+            running = self._loop.run_in_executor(self._threads, batch[0].context.run, call)
+            running.add_done_callback(partial(self._end, key, batch))
+        if not queue.calls and not queue.waiting:
+            del self._queues[key]
+
+    def _end(
+        self, key: BatchKey, batch: list[_WaitingTask], call: asyncio.Future[list[Outcome]]
+    ) -> None:
+        self._queues[key].calls -= 1
+        self._start(key)
+        failure = call.exception()
+        outcomes = [None] * len(batch) if failure else call.result()
+        for request, outcome in zip(batch, outcomes, strict=True):
+            if request.outcome.done():
+                continue
+            if failure and len(batch) == 1:
+                request.outcome.set_exception(failure)
+            else:
+                request.outcome.set_result(outcome)
 
 
 @dataclass

@@ -17,10 +17,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 import numpy as np
-from flask import Request, request
+from flask import request
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.http import parse_options_header
 
 from rockstar_contract.csv_rows import CSV_ENDINGS, SAVE_AS_CSV, read_rows, spreadsheet_name
 from rockstar_contract.errors import InvalidInputError, TooLargeError
@@ -97,31 +98,31 @@ class NamedExample(msgspec.Struct, frozen=True):
         return self.example
 
 
-def read_examples(request: Request, here: Gateway, current: RequestContext) -> list[NamedExample]:
+def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedExample]:
     """Read the examples of a request, in order; one or more.
 
     Args:
-        request: Flask's request.
-        here: limits of size and time.
-        current: the same request; gets the time that the body took to arrive.
+        current: the request.
+        config: limits.
 
     Raises:
         InvalidInputError: the body cannot be read.
         TooLargeError: over config.max_body_bytes, or more examples than config.max_instances.
         UnsupportedTypeError: another content type.
     """
-    mimetype, config = request.mimetype, here.config
+    content_type = current.header("content-type") or ""
+    mimetype = content_type.partition(";")[0].strip().lower()
     if mimetype.startswith(_RAW_TYPES):
-        examples = _file(whole_body(here, current), "body", config)
+        examples = _file(whole_body(current, config), "body", config)
     elif mimetype == "multipart/form-data":
-        examples = _form_files(request.headers["Content-Type"], here, current)
+        examples = _form_files(content_type, current, config)
     elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
-        examples = _json_examples(whole_body(here, current), config)
+        examples = _json_examples(whole_body(current, config), config)
     elif mimetype in CSV_TYPES:
-        charset = request.mimetype_params.get("charset")
-        examples = _rows(whole_body(here, current), "body", config, charset)
+        charset = parse_options_header(content_type)[1].get("charset")
+        examples = _rows(whole_body(current, config), "body", config, charset)
     elif mimetype in _DEFAULT_TYPES and (
-        found := _recognized(whole_body(here, current), mimetype, config)
+        found := _recognized(whole_body(current, config), mimetype, config)
     ):
         examples = found
     else:
@@ -153,13 +154,13 @@ def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
         )
 
 
-def whole_body(here: Gateway, current: RequestContext) -> bytes:
-    """The current request's body, decompressed; raises what body_chunks() does."""
-    return b"".join(body_chunks(here, current))
+def whole_body(current: RequestContext, config: GatewayConfig) -> bytes:
+    """The body of a request, decompressed; raises what body_chunks() does."""
+    return b"".join(body_chunks(current, config))
 
 
-def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
-    """The current request's body, decompressed, in chunks as they arrive.
+def body_chunks(current: RequestContext, config: GatewayConfig) -> Iterator[bytes]:
+    """The body of a request, decompressed, in chunks as they arrive.
 
     Raises:
         InvalidInputError: while iterating: the body is truncated, or not compressed as declared.
@@ -167,13 +168,13 @@ def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
             more; or at once: unknown Content-Encoding.
         TooLargeError: larger than config.max_body_bytes, as sent or decompressed.
     """
-    header = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    header = current.header("content-encoding") or ""
     words = [word.strip().lower() for word in header.split(",")] if header else ()
     codings = [word.removeprefix("x-") for word in words if word and word not in _NO_CODINGS]
     if not codings:
-        return _received(here, current)
+        return current.receive()
     if codings in (["gzip"], ["deflate"]):
-        return _decompressed(_received(here, current), codings[0], here.config.max_body_bytes)
+        return _decompressed(current.receive(), codings[0], config.max_body_bytes)
     error = InvalidInputError(
         "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
     )
@@ -189,12 +190,12 @@ def body_chunks(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     )
 
 
-def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
-    """The body as sent."""
+def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
+    """The body of the current WSGI request as sent; raises what body_chunks() does."""
     environ = request.environ
     most, length = here.config.max_body_bytes, request.content_length
     if length is not None and length > most:
-        raise _too_large(f"{most:,} bytes", f"{length:,} bytes")
+        raise too_large(most, f"{length:,} bytes")
     if length is None and "wsgi.input_terminated" not in environ:
         return
     # A chunked body does not declare its length.
@@ -211,24 +212,15 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
             raise ClientDisconnected from error
     except Exception as error:  # from the server's parser of chunks
         if not upload.late:
-            raise InvalidInputError(
-                "body",
-                expected="chunks, each after its size in hexadecimal digits (RFC 9112)",
-                got="something else",
-            ) from error
+            raise not_chunks() from error
     finally:
         current.uploading += upload.seconds
     if upload.late:
-        raise ProblemError(
-            HTTPStatus.REQUEST_TIMEOUT,
-            f"The body did not arrive within {here.uploads.seconds:g} s.",
-            Code.DEADLINE_EXCEEDED,
-            hint="Send less at once, or over a faster connection.",
-        )
+        raise too_slow(here.uploads.seconds)
     if current.verdict != "admitted" and not upload.readmit():
         raise rejection(current.verdict)
     if upload.received > most:
-        raise _too_large(f"{most:,} bytes", "more")
+        raise too_large(most, "more")
     if length is not None and upload.received < length:
         raise InvalidInputError(
             "body",
@@ -239,10 +231,26 @@ def _received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     current.unread = False
 
 
-def _too_large(most: str, got: str) -> TooLargeError:
-    return TooLargeError(
-        "body", expected=f"at most {most}", got=got, hint="send fewer or smaller inputs"
+def too_large(most: int, got: str, which: str = "") -> TooLargeError:
+    """The error for a body of more than `most` bytes."""
+    expected = f"at most {most:,} bytes{which}"
+    return TooLargeError("body", expected=expected, got=got, hint="send fewer or smaller inputs")
+
+
+def too_slow(seconds: float) -> ProblemError:
+    """The error for a body that did not arrive within `seconds`."""
+    return ProblemError(
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"The body did not arrive within {seconds:g} s.",
+        Code.DEADLINE_EXCEEDED,
+        hint="Send less at once, or over a faster connection.",
     )
+
+
+def not_chunks() -> InvalidInputError:
+    """The error for a chunked body that is malformed."""
+    expected = "chunks, each after its size in hexadecimal digits (RFC 9112)"
+    return InvalidInputError("body", expected=expected, got="something else")
 
 
 def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
@@ -268,7 +276,7 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                 out = inflater.decompress(data, _CHUNK)
                 produced += len(out)
                 if produced > most:
-                    raise _too_large(f"{most:,} bytes when decompressed", "more")
+                    raise too_large(most, "more", " when decompressed")
                 if out:
                     yield out
                 data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
@@ -333,8 +341,10 @@ def _recognized(body: bytes, mimetype: str, config: GatewayConfig) -> list[Named
     ]
 
 
-def _form_files(content_type: str, here: Gateway, current: RequestContext) -> list[NamedExample]:
-    parts, config = read_form(content_type, body_chunks(here, current)), here.config
+def _form_files(
+    content_type: str, current: RequestContext, config: GatewayConfig
+) -> list[NamedExample]:
+    parts = read_form(content_type, body_chunks(current, config))
     files: list[NamedExample] = []
     for part in parts:
         if not part.filename and not part.data:

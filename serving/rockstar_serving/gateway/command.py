@@ -23,6 +23,7 @@ from rockstar_serving.listening import require_free
 from rockstar_serving.options import Option, as_text
 
 if TYPE_CHECKING:
+    from rockstar_serving.gateway.granian_server import GranianServer
     from rockstar_serving.gateway.server import GatewayServer
 
 
@@ -95,7 +96,7 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
     server.run()
 
 
-def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer":
+def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer | GranianServer":
     host, _, port = config.bind.rpartition(":")
     if port.isdecimal() and not config.bind.startswith(("unix:", "fd://")):
         # gunicorn would retry a taken port for seconds.
@@ -109,8 +110,13 @@ def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer":
         document = {"http": address, "upstream": config.upstream, "models": config.models}
         click.echo(json.dumps(document))
 
+    logs.configure("json" if config.log_format == "json" else "text", "gateway")
+    on_ready = print_address if as_json else None
     # Not needed for --help, and slow to import.
+    if config.server == "granian":
+        from rockstar_serving.gateway.granian_server import GranianServer
+
+        return GranianServer(config, on_ready)
     from rockstar_serving.gateway.server import GatewayServer
 
-    logs.configure("json" if config.log_format == "json" else "text", "gateway")
-    return GatewayServer(config, print_address if as_json else None)
+    return GatewayServer(config, on_ready)

@@ -4,6 +4,7 @@ import math
 import random
 import re
 import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
@@ -105,11 +106,20 @@ class _PhaseTimer:
 class RequestContext:
     """One request; observers read it when the request is answered.
 
+    It has the same members on every server, so that predictions depend on no web framework.
+
     Attributes:
         request_id: the caller's or a new one; also in the X-Request-ID header and in errors.
         api: name of its API.
         timeout: seconds it may take once its body has arrived.
         started: when it arrived, in monotonic seconds.
+        method: of HTTP, in upper case.
+        path: decoded, without the query and a proxy's prefix.
+        query: arguments of the URL, not decoded.
+        header: returns a header by its name in lower case; None if there is none.
+        receive: returns the chunks of the body as they arrive, within limits of size and time.
+        remote_address: of the client; None if it is not known.
+        route: the pattern of its path, such as "/predict/<model>"; empty if there is none.
         uploading: seconds its body took to arrive; they do not count toward the timeout.
         unread: whether much of its body may still be unread.
         verdict: whether it may run.
@@ -128,6 +138,13 @@ class RequestContext:
     api: str
     timeout: float
     started: float
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    header: Callable[[str], str | None] = lambda _: None
+    receive: Callable[[], Iterator[bytes]] = lambda: iter(())
+    remote_address: str | None = None
+    route: str = ""
     uploading: float = 0.0
     unread: bool = False
     verdict: Verdict = "unlimited"

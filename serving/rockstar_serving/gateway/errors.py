@@ -7,7 +7,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
-from flask import Response, request
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -22,6 +21,7 @@ from rockstar_client.errors import (
     NoContractError,
     NotFoundError,
 )
+from rockstar_client.predictor import Steps
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_serving.gateway.context import Verdict, context
 from rockstar_serving.gateway.state import gateway
@@ -75,11 +75,20 @@ class ProblemError(Exception):
         return f"{self.detail}{'' if self.detail.endswith('.') else ';'} {self.hint}"
 
 
+class HttpResponse(msgspec.Struct):
+    """A response, as every server sends it."""
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = HTTPStatus.OK
+    headers: Mapping[str, str] = {}
+
+
 # Formats a problem as an API does; status and headers are set afterwards.
-ErrorFormat = Callable[[ProblemError], Response]
+ErrorFormat = Callable[[ProblemError], HttpResponse]
 
 
-def problem_document(problem: ProblemError) -> Response:
+def problem_document(problem: ProblemError) -> HttpResponse:
     """A problem document (RFC 9457); an ErrorFormat. Empty members are left out."""
     status = problem.status
     document: dict[str, str | int] = {
@@ -92,7 +101,7 @@ def problem_document(problem: ProblemError) -> Response:
         if value := getattr(problem, name):
             document[name] = value
     document["request_id"] = context().request_id
-    return Response(msgspec.json.encode(document) + b"\n", mimetype="application/problem+json")
+    return HttpResponse(msgspec.json.encode(document) + b"\n", "application/problem+json")
 
 
 class UnsupportedTypeError(InvalidInputError):
@@ -124,10 +133,11 @@ def rejection(verdict: Verdict) -> DeadlineExceededError | ProblemError:
     )
 
 
-def not_found(model: str, version: int | None = None, label: str | None = None) -> UnknownNameError:
+def not_found(model: str, version: int | None, label: str | None) -> Steps[UnknownNameError]:
     """The error for a name that the model server does not know; it lists what is available."""
+    query = Query(model, timeout=context().time_left())
     try:
-        states = gateway().backend.status(Query(model, timeout=context().time_left()))
+        states = yield from gateway().backend.steps("status", query)
     except NotFoundError:
         served = ", ".join(gateway().served.names)
         return UnknownNameError(
@@ -187,8 +197,8 @@ def problem_of(error: Exception, *, relays: bool) -> ProblemError:
     log.error(
         "request %s: %s %s failed",
         context().request_id,
-        request.method,
-        request.path,
+        context().method,
+        context().path,
         exc_info=error,
     )
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, _INTERNAL, Code.INTERNAL)
@@ -255,18 +265,18 @@ def _http_error(error: HTTPException) -> ProblemError:
     if isinstance(error, NotFound):
         return ProblemError(
             status,
-            f"There is nothing at {request.path}.",
+            f"There is nothing at {context().path}.",
             Code.NOT_FOUND,
             hint=f"POST /predict/<model> predicts. {_LISTED} {_DESCRIBED}",
         )
     if isinstance(error, MethodNotAllowed):
         return ProblemError(
             status,
-            f"{request.path} does not take {request.method}.",
+            f"{context().path} does not take {context().method}.",
             Code.UNIMPLEMENTED,
             field="method",
             expected=", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})),
-            got=request.method,
+            got=context().method,
             hint=_DESCRIBED,
             headers=headers,
         )

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 
+from rockstar_client.calls import run
 from rockstar_client.errors import NotFoundError
 from rockstar_client.predictor import Predicted
 from rockstar_contract.contract import ImageInput, Input, TableInput
@@ -50,7 +51,7 @@ def explain(model: str) -> ResponseReturnValue:
     current, here = context(), gateway()
     current.model = model
     with current.phase("preprocess"):
-        examples = read_examples(request, here, current)
+        examples = read_examples(current, here.config)
         if len(examples) > 1:
             raise InvalidInputError(
                 "body", expected="one image or row", got=f"{len(examples)} examples"
@@ -77,9 +78,10 @@ def explain(model: str) -> ResponseReturnValue:
         return occlusion.images(tensor)
 
     try:
-        predicted = here.predictor.predict(current, with_copies, version=version, label=label)
+        steps = here.predictor.predict(current, with_copies, version=version, label=label)
+        predicted = run(steps, here.predictor.send)
     except NotFoundError as error:
-        raise not_found(model, version, label) from error
+        raise run(not_found(model, version, label), here.backend.send) from error
     contract, inputs = predicted.contract, predicted.inputs
     with current.phase("postprocess"):
         if isinstance(contract.input, TableInput):

@@ -105,8 +105,7 @@ class MetricsObserver(Observer):
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
         model = self._known(context)
-        rule = request.url_rule
-        route = rule.rule if rule else OTHER
+        route = context.route or OTHER
         self._requests(model, context.version or "", route, status).inc()
         self._seconds(model, route).observe(time.monotonic() - context.started)
         for phase, seconds in context.spent.items():

@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 import msgspec
 import numpy as np
-from flask import request
 
 from rockstar_client.predictor import Predicted
 from rockstar_contract.inputs import to_json
@@ -96,7 +95,7 @@ class Observer:
     """
 
     def answered(self, context: RequestContext, status: int) -> None:
-        """A request was answered, successfully or with an error; runs in its Flask context."""
+        """A request was answered, successfully or with an error."""
 
     def called(self, call: Call) -> None:
         """The model server was called."""
@@ -202,7 +201,7 @@ class AccessLog(Observer):
         if (quiet and status < 500) or not log.isEnabledFor(level):
             return
         milliseconds = round((time.monotonic() - context.started) * 1000, 3)
-        method, path = request.method, request.path
+        method, path = context.method, context.path
         fields = {
             "request_id": context.request_id,
             "trace_id": context.trace.trace_id,
@@ -219,7 +218,7 @@ class AccessLog(Observer):
             "version": context.version,
             "instances": context.instances,
             "caller": context.caller,
-            "remote_address": request.remote_addr,
+            "remote_address": context.remote_address,
         }
         text = "%s %s %d %.1f ms %s"
         # No line breaks or terminal sequences in the log.

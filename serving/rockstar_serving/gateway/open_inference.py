@@ -11,19 +11,25 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Query
+from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import CallError
+from rockstar_client.predictor import Steps
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import leaf_types
 from rockstar_serving import installed_version
-from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import RETRY_AFTER, ProblemError, UnknownNameError
+from rockstar_serving.gateway.errors import (
+    RETRY_AFTER,
+    HttpResponse,
+    ProblemError,
+    UnknownNameError,
+)
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
 from rockstar_serving.gateway.state import gateway
 from tfs_api.open_inference import (
@@ -44,6 +50,7 @@ from tfs_api.signature import DEFAULT_SIGNATURE, TensorSpec, signature_of
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _MODEL = "/v2/models/<model>"
 _VERSION = f"{_MODEL}/versions/<version>"
+INFER, INFER_VERSION = f"{_MODEL}/infer", f"{_VERSION}/infer"
 # JSON has no half floats: they need the binary extension.
 _BINARY_ONLY = ("FP16", "BF16")
 # The JSON types that fit a kind of dtype.
@@ -108,15 +115,20 @@ class InferResponse(msgspec.Struct, omit_defaults=True):
 _REQUEST = msgspec.json.Decoder(InferRequest)
 
 
-@_blueprint.post(f"{_MODEL}/infer")
-@_blueprint.post(f"{_VERSION}/infer")
-def infer(model: str, version: str | None = None) -> Response:
+@_blueprint.post(INFER)
+@_blueprint.post(INFER_VERSION)
+def infer_view(model: str, version: str | None = None) -> Response:
+    """See infer()."""
+    return respond(infer(model, version), gateway().backend)
+
+
+def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
     """Run `serving_default`, or the signature that `parameters.signature_name` names."""
     current = context()
     current.model = model
     number = _version_number(version)
     with current.phase("preprocess"):
-        document, binary = _split(whole_body(gateway(), current))
+        document, binary = _split(whole_body(current, gateway().config))
         try:
             asked = _REQUEST.decode(document.removeprefix(BOM_UTF8))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -136,7 +148,8 @@ def infer(model: str, version: str | None = None) -> Response:
         raise InvalidInputError(
             "parameters.signature_name", expected="text", got=repr(signature)[:40]
         )
-    answer = gateway().backend.predict(
+    answer: TensorResponse = yield from gateway().backend.steps(
+        "predict",
         Query(
             model,
             inputs,
@@ -144,9 +157,8 @@ def infer(model: str, version: str | None = None) -> Response:
             signature=signature or "",
             outputs=[output.name for output in asked.outputs or ()],
             timeout=current.time_left(),
-        )
+        ),
     )
-    current.version = answer.version
     with current.phase("postprocess"):
         outputs, binary_parts = [], []
         for wanted in asked.outputs or [WantedOutput(name) for name in answer.outputs]:
@@ -167,15 +179,16 @@ def infer(model: str, version: str | None = None) -> Response:
             InferResponse(model, str(answer.version), outputs, asked.id or "")
         )
         if not binary_parts:
-            return Response(content, mimetype="application/json")
-        response = Response(b"".join([content, *binary_parts]), mimetype="application/octet-stream")
-        response.headers[HEADER_LENGTH] = str(len(content))
-        return response
+            return HttpResponse(content)
+        headers = {HEADER_LENGTH: str(len(content))}
+        return HttpResponse(
+            b"".join([content, *binary_parts]), "application/octet-stream", headers=headers
+        )
 
 
 def _split(body: bytes) -> tuple[bytes, bytes]:
     """Split a body into its JSON and the bytes after it."""
-    text = request.headers.get(HEADER_LENGTH)
+    text = context().header(HEADER_LENGTH.lower())
     if text is None:
         return body, b""
     # int() itself would fail on thousands of digits.
@@ -398,8 +411,8 @@ def _version_number(text: str | None) -> int | None:
     return int(text)
 
 
-def _render(problem: ProblemError) -> Response:
-    return Response(msgspec.json.encode({"error": problem.text}), mimetype="application/json")
+def _render(problem: ProblemError) -> HttpResponse:
+    return HttpResponse(msgspec.json.encode({"error": problem.text}))
 
 
 API = Api("oip", _blueprint, render=_render, prefix="/v2", relays=True)

@@ -3,23 +3,22 @@
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 import numpy as np
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
 from rockstar_client.backend import Query
 from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoundError
-from rockstar_client.predictor import ModelInputs
+from rockstar_client.predictor import ModelInputs, Steps
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.answers import (
     CSV,
-    JSON,
     NPY,
     PostprocessOptions,
     accepted_type,
@@ -29,14 +28,15 @@ from rockstar_serving.gateway.answers import (
     as_npy,
     postprocess,
 )
-from rockstar_serving.gateway.api import Api
+from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import ProblemError, not_found
+from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
 
+ROUTE = "/predict/<model>"
 DEFAULT_TOP = 3
 
 Arguments = Mapping[str, str]
@@ -44,9 +44,14 @@ Arguments = Mapping[str, str]
 _blueprint = Blueprint("predict", __name__)
 
 
-@_blueprint.post("/predict/<model>")
-def predict(model: str) -> Response:
-    """Predict the examples in the body.
+@_blueprint.post(ROUTE)
+def predict_view(model: str) -> Response:
+    """See predict()."""
+    return respond(predict(model), gateway().predictor)
+
+
+def predict(model: str) -> Steps[HttpResponse]:
+    """Predict the examples in the body of the current request.
 
     Arguments of the URL:
         version, label: pick a version.
@@ -62,21 +67,21 @@ def predict(model: str) -> Response:
     version, label = version_or_label(given)
     top, threshold = _positive(given, "top"), _share(given, "threshold")
     partial, strict, full = (_flag(given, name) for name in ("partial", "strict", "full"))
-    accept = request.headers.get("Accept")
+    here, current = gateway(), context()
+    accept = current.header("accept")
     accepted = accepted_type(accept)
     # A CSV table has columns for each listed label: only the best one by default.
     top = top or (1 if accepted == CSV else DEFAULT_TOP)
-    here, current = gateway(), context()
     current.model = model
     with current.phase("preprocess"):
-        examples = read_examples(request, here, current)
+        examples = read_examples(current, here.config)
 
     def new_batch() -> Batch:
         return Batch(examples, here.config, partial=partial, strict=strict)
 
     batch = new_batch()
     try:
-        predicted = here.predictor.predict(
+        predicted = yield from here.predictor.predict(
             current,
             batch.prepare,
             version=version,
@@ -85,7 +90,7 @@ def predict(model: str) -> Response:
             prepare_copy=lambda spec: new_batch().prepare(spec),
         )
     except NotFoundError as error:
-        raise not_found(model, version, label) from error
+        raise (yield from not_found(model, version, label)) from error
     except InvalidRequestError as error:
         if batch.is_unchanged and error.code in (Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE):
             # The model refused the caller's values, such as an index out of range.
@@ -97,13 +102,13 @@ def predict(model: str) -> Response:
         # CSV and .npy have no place for the version.
         headers = {"X-Model-Version": str(contract.version)}
         if accepted == NPY and not (contract.task == "tensors" and accepts_json(accept)):
-            return Response(as_npy(predicted, batch.problems), headers=headers, mimetype=NPY)
+            return HttpResponse(as_npy(predicted, batch.problems), NPY, headers=headers)
         items = postprocess(predicted, batch.problems, PostprocessOptions(top, threshold))
         if accepted == CSV:
             table = as_csv(contract, items, top, batch.adjusted)
-            return Response(table, headers=headers, mimetype=CSV)
+            return HttpResponse(table.encode(), f"{CSV}; charset=utf-8", headers=headers)
         document = as_json(model, predicted, items, batch.adjusted, full=full)
-        return Response(document, mimetype=JSON)
+        return HttpResponse(document)
 
 
 class Batch:
@@ -256,10 +261,12 @@ def arguments(*names: str) -> Arguments:
     Raises:
         InvalidInputError: one has a name that is not in `names`.
     """
-    if not request.environ.get("QUERY_STRING"):
+    query = context().query
+    if not query:
         return {}
-    # A lookup of a missing key in Werkzeug's mapping raises and catches an error: slow.
-    given = request.args.to_dict()
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
+        given.setdefault(name, value)
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise InvalidInputError(unknown[0], expected=" or ".join(names), got=unknown[0])

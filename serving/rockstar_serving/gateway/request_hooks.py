@@ -7,6 +7,7 @@ of its API.
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
@@ -17,7 +18,8 @@ from werkzeug.routing import MapAdapter
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.api import Api, api_of
 from rockstar_serving.gateway.api_keys import Keys
-from rockstar_serving.gateway.authentication import add_cors_headers, require_key, trusted_addresses
+from rockstar_serving.gateway.authentication import cors_headers, require_key, trusted_addresses
+from rockstar_serving.gateway.bodies import received
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
     TRACE_HEADER,
@@ -31,6 +33,7 @@ from rockstar_serving.gateway.context import (
     trace_context,
 )
 from rockstar_serving.gateway.errors import rejection
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import Gateway, reset_gateway, set_gateway
 from tfs_api.model_ref import path_of
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 _ID_HEADER = "X-Request-ID"
+_TIMEOUT = TIMEOUT_HEADER.lower()
 # gunicorn discards the rest of a shorter body by itself.
 _DISCARDED = 64 * 1024
 # One segment of a path prefix: nothing that could mislead a redirect or a page.
@@ -47,14 +51,63 @@ _SLASH = re.compile("%2f", re.IGNORECASE)
 _HAS_SLASHES = "rockstar.slashes"
 
 
+# Two headers that a WSGI environment names differently.
+_SPECIAL_VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
+@cache
 def _variable(header: str) -> str:
-    """The variable of a WSGI environment that holds a header."""
-    return f"HTTP_{header.upper().replace('-', '_')}"
+    """The variable of a WSGI environment that holds a header, named in lower case."""
+    return _SPECIAL_VARIABLES.get(header, f"HTTP_{header.upper().replace('-', '_')}")
 
 
-_PREFIX = _variable("X-Forwarded-Prefix")
-_REQUEST_ID, _TIMEOUT = _variable(_ID_HEADER), _variable(TIMEOUT_HEADER)
-_TRACE, _TRACE_STATE = _variable(TRACE_HEADER), _variable(TRACE_STATE_HEADER)
+def new_context(
+    config: GatewayConfig, api: str, header: Callable[[str], str | None], method: str
+) -> RequestContext:
+    """The context of a request that has just arrived.
+
+    Args:
+        config: limits.
+        api: name of the API, if it is known already.
+        header: see RequestContext.
+        method: of HTTP.
+    """
+    current = RequestContext(
+        request_id(header("x-request-id")),
+        api,
+        config.request_timeout,
+        time.monotonic(),
+        method,
+        header=header,
+        trace=trace_context(header(TRACE_HEADER), header(TRACE_STATE_HEADER)),
+    )
+    if (timeout := header(_TIMEOUT)) is not None:
+        try:
+            current.timeout = request_timeout(timeout, config.max_request_timeout)
+        except InvalidInputError as error:
+            current.error = error
+    return current
+
+
+def response_headers(
+    current: RequestContext, api: Api, config: GatewayConfig, methods: Iterable[str] = ()
+) -> dict[str, str]:
+    """The headers of every response.
+
+    Args:
+        current: the request.
+        api: its API.
+        config: allowed origins.
+        methods: allowed at its path.
+    """
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        _ID_HEADER: current.request_id,
+        **api.headers,
+    }
+    if config.cors_origins:
+        headers |= cors_headers(current, config.cors_origins, methods)
+    return headers
 
 
 class GatewayApp(Flask):
@@ -104,7 +157,7 @@ class RequestHooks:
         self._keys = keys or None
         self._apis = apis
         self._by_blueprint: dict[str | None, Api] = {api.blueprint.name: api for api in apis}
-        self._headers = {api.name: tuple(api.headers.items()) for api in apis}
+        self._by_name = {api.name: api for api in apis}
         self._trusted = trusted_addresses(config.trusted_proxies)
         self._close_connection = close_connection
         open_blueprints = {api.blueprint.name for api in apis if api.open}
@@ -121,21 +174,18 @@ class RequestHooks:
 
     def _handle(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         """Create the context of a request, and limit concurrent requests (WSGI)."""
-        current = RequestContext(
-            request_id(environ.get(_REQUEST_ID)),
-            self._apis[0].name,
-            self._config.request_timeout,
-            time.monotonic(),
-            trace=trace_context(environ.get(_TRACE), environ.get(_TRACE_STATE)),
-        )
+
+        def header(name: str) -> str | None:
+            return environ.get(_variable(name))
+
+        method = environ["REQUEST_METHOD"]
+        current = new_context(self._config, self._apis[0].name, header, method)
         tokens = set_gateway(self._here), set_context(current)
         try:
-            if (timeout := environ.get(_TIMEOUT)) is not None:
-                try:
-                    current.timeout = request_timeout(timeout, self._config.max_request_timeout)
-                except InvalidInputError as error:
-                    current.error = error
             self._adjust_path(environ)
+            current.query = environ.get("QUERY_STRING", "")
+            current.receive = partial(received, self._here, current)
+            current.remote_address = environ.get("REMOTE_ADDR")
             if environ.get("PATH_INFO", "") in self._unlimited:
                 return self._application(environ, start_response)
             admission = self._here.admission
@@ -156,7 +206,7 @@ class RequestHooks:
             path = _SLASH.sub("%252F", path_of(uri).partition("?")[0])
             environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
             environ[_HAS_SLASHES] = True
-        header = environ.get(_PREFIX)
+        header = environ.get(_variable("x-forwarded-prefix"))
         if header is None or not self._trusted(environ.get("REMOTE_ADDR", "")):
             return
         # With several proxies, the outermost adds the first prefix. Some proxies remove it from
@@ -172,6 +222,9 @@ class RequestHooks:
         environ, current = request.environ, context()
         if _HAS_SLASHES in environ and request.view_args and "model" in request.view_args:
             request.view_args["model"] = request.view_args["model"].replace("%2F", "/")
+        current.path = request.path
+        if request.url_rule is not None:
+            current.route = request.url_rule.rule
         api = self._by_blueprint.get(request.blueprint) or api_of(request.path, self._apis)
         current.api = api.name
         if current.error is not None:
@@ -187,22 +240,23 @@ class RequestHooks:
             raise rejection(current.verdict)
         # Browsers send preflight requests (OPTIONS) without a key.
         if self._keys is not None and not api.open and request.method != "OPTIONS":
-            require_key(self._keys, current, self._observer)
+            model = (request.view_args or {}).get("model")
+            require_key(self._keys, current, model, self._observer)
 
     def _complete(self, response: Response) -> Response:
         """Add headers to the response, and report it."""
-        current, config = context(), self._config
-        response.headers.add("X-Content-Type-Options", "nosniff")
-        for name, value in self._headers[current.api]:
-            response.headers.setdefault(name, value)
-        if config.cors_origins:
-            add_cors_headers(response, config.cors_origins)
+        current = context()
+        api = self._by_name[current.api]
+        for name, value in response_headers(current, api, self._config, response.allow).items():
+            if name == "Vary":
+                response.vary.add(value)
+            else:
+                response.headers.setdefault(name, value)
         if response.status_code == HTTPStatus.PERMANENT_REDIRECT and response.location:
             # From /ml to /ml/. Without the host: a proxy may use another one than its client.
             response.location = urlunsplit(("", "", *urlsplit(response.location)[2:]))
         if current.unread:
             # The rest of the body would be taken for the next request.
             self._close_connection()
-        response.headers.add(_ID_HEADER, current.request_id)
         self._observer.answered(current, response.status_code)
         return response

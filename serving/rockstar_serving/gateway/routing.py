@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from flask import request
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, Query, TensorResponse, VersionStatus
+from rockstar_client.backend import Backend, BackendCall, Query, TensorResponse
 from rockstar_client.calls import run
 from rockstar_client.errors import CallError
-from rockstar_client.predictor import ModelInputs, Predicted, PredictionSteps, Predictor
+from rockstar_client.predictor import ModelInputs, Predicted, PredictionSteps, Predictor, Steps
 from rockstar_client.tfserving_messages import is_not_found
 from rockstar_contract.contract import Input
 from rockstar_contract.errors import InvalidInputError
@@ -60,7 +59,9 @@ class Router:
             return replace(query, model=alias.model)
         return replace(query, model=alias.model, version=alias.version, label=alias.label)
 
-    def follow(self, query: Query, call: Callable[[Query, Query | None], Answer]) -> Answer:
+    def follow(
+        self, query: Query, call: Callable[[Query, Query | None], Steps[Answer]]
+    ) -> Steps[Answer]:
         """Make a call to its destination.
 
         A version of a split that is not found is skipped: the routes file may be ahead of the model
@@ -74,7 +75,7 @@ class Router:
         model = query.model
         route = self._routes.models.get(model)
         if route is None or query.version is not None or query.label is not None:
-            return call(query, None)
+            return (yield from call(query, None))
         shadow, copied = None, route.shadow
         if copied is not None and random.random() < copied.share:  # noqa: S311 (a sample, no secret)
             shadow = replace(
@@ -84,21 +85,22 @@ class Router:
         for arm in [decided[model]] if model in decided else self._in_order(model):
             decided[model] = arm
             try:
-                return call(replace(query, version=arm.version, label=arm.label), shadow)
+                to = replace(query, version=arm.version, label=arm.label)
+                return (yield from call(to, shadow))
             except CallError as error:
                 if not is_not_found(error):
                     raise
                 log.warning("%s of model %s, to which a route leads, is not there", arm, model)
                 self._absent[model, arm] = time.monotonic() + ABSENT_S
         decided.pop(model, None)
-        return call(query, shadow)
+        return (yield from call(query, shadow))
 
     def _in_order(self, model: str) -> Sequence[Arm]:
         """The arm for this request, then the others by descending weight, without absent ones."""
         route = self._routes.models[model]
         if not route.split:
             return ()
-        given = request.headers.get(route.sticky) if route.sticky else None
+        given = context().header(route.sticky.lower()) if route.sticky else None
         place = random.random() if given is None else _place(model, given)  # noqa: S311
         chosen = _at(place, route.split)
         others = sorted(set(route.split) - {chosen}, key=lambda arm: arm.weight, reverse=True)
@@ -122,50 +124,57 @@ def _at(place: float, split: Sequence[Arm]) -> Arm:
     return split[-1]
 
 
-class RoutedBackend(BackendWrapper):
-    """A backend for tensors that applies the routes; within a request only.
+class Upstream:
+    """Makes the calls of a request; the time of each is its phase "upstream".
 
-    The time of each call is the phase "upstream" of the request.
+    Attributes:
+        backend: the model server.
     """
 
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def send(self, call: BackendCall) -> Any:
+        """Make a call, and wait for the result."""
+        with context().phase("upstream"):
+            return call(self.backend)
+
+
+class RoutedBackend(BackendWrapper, Upstream):
+    """A backend for tensors that applies the routes; within a request only."""
+
     def __init__(self, backend: Backend, router: Router, shadows: "Shadows") -> None:
-        super().__init__(backend)
+        BackendWrapper.__init__(self, backend)
+        Upstream.__init__(self, backend)
         self._router = router
         self._shadows = shadows
 
     def _run(self, method: Callable[[Query], Answer], query: Query) -> Answer:
-        def call(to: Query, _shadow: Query | None) -> Answer:
-            with context().phase("upstream"):
-                return method(to)
+        answer: Answer = run(self.steps(method.__name__, query), self.send)
+        return answer
 
-        return self._router.follow(query, call)
+    def steps(self, method: str, query: Query) -> Steps[Any]:
+        """The steps of a call of a Backend's method."""
+        if method == "status":  # a split does not hide the other versions of a model
+            return (yield BackendCall(method, self._router.resolve(query)))
 
-    def status(self, query: Query) -> list[VersionStatus]:
-        """See Backend; a split does not hide the other versions of a model."""
-        with context().phase("upstream"):
-            return self._backend.status(self._router.resolve(query))
-
-    def predict(self, query: Query) -> TensorResponse:
-        """See Backend."""
-
-        def call(to: Query, shadow: Query | None) -> TensorResponse:
-            current = context()
-            with current.phase("upstream"):
-                response = self._backend.predict(to)
-            current.version = response.version
-            if shadow is not None:
-                self._shadows.offer(
-                    to.model,
-                    lambda: compare(
-                        to.model, response.outputs, self._backend.predict(shadow).outputs
-                    ),
-                )
+        def call(to: Query, shadow: Query | None) -> Steps[Any]:
+            response = yield BackendCall(method, to)
+            if isinstance(response, TensorResponse):
+                context().version = response.version
+                if shadow is not None:
+                    self._shadows.offer(
+                        to.model,
+                        lambda: compare(
+                            to.model, response.outputs, self.backend.predict(shadow).outputs
+                        ),
+                    )
             return response
 
-        return self._router.follow(query, call)
+        return (yield from self._router.follow(query, call))
 
 
-class RoutedPredictor:
+class RoutedPredictor(Upstream):
     """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe."""
 
     def __init__(
@@ -188,7 +197,7 @@ class RoutedPredictor:
             preprocess_at_once: requests that preprocess at a time. More would not be faster, and
                 decoded images are large.
         """
-        self._backend = backend
+        super().__init__(backend)
         self._steps = PredictionSteps()
         self._shadow_predictor = Predictor(shadow_backend)
         self._router = router
@@ -205,8 +214,8 @@ class RoutedPredictor:
         label: str | None = None,
         examples: Sequence[Any] | None = None,
         prepare_copy: Callable[[Input], ModelInputs] | None = None,
-    ) -> Predicted:
-        """Predict a batch; see rockstar_client.predictor.Predictor.predict.
+    ) -> Steps[Predicted]:
+        """The steps of predicting a batch; see rockstar_client.predictor.Predictor.predict.
 
         Args:
             current: the request; its model may be an alias, and its deadline is the timeout.
@@ -232,12 +241,8 @@ class RoutedPredictor:
             finally:
                 self._preprocessing.release()
 
-        def upstream(call: Callable[[Any], Any]) -> Any:
-            with current.phase("upstream"):
-                return call(self._backend)
-
-        def predict(to: Query, shadow: Query | None) -> Predicted:
-            predicted = run(self._steps.predict(to, limited, current.time_left), upstream)
+        def predict(to: Query, shadow: Query | None) -> Steps[Predicted]:
+            predicted = yield from self._steps.predict(to, limited, current.time_left)
             current.version = predicted.contract.version
             if examples is not None:
                 self._observer.predicted(PredictionEvent(current, to.model, examples, predicted))

@@ -55,13 +55,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         self.config = config
         self._on_ready = on_ready
         self._files = read_files(config)
-        try:
-            self._counts = SharedCounts(config.metrics_dir)
-        except OSError as error:
-            raise FilesError(
-                f"ROCKSTAR_METRICS_DIR: expected a folder to write to, got {error.filename or ''}: "
-                f"{error.strerror}"
-            ) from error
+        self._counts = SharedCounts(config.metrics_dir)
         # A byte of memory shared with the workers: 1 once the server is about to stop.
         self._stopping = mmap.mmap(-1, 1)
         # The request of each thread, as gunicorn parsed it.
@@ -99,7 +93,6 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "pre_request": self._pre_request,
             "post_request": _post_request,
             "worker_exit": _worker_exit,
-            "child_exit": self._child_exit,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -178,9 +171,6 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             # already dropped the header if the proxy is not trusted.
             index = names.index("SCRIPT_NAME")
             request.headers[index] = ("X-FORWARDED-PREFIX", request.headers[index][1])
-
-    def _child_exit(self, _arbiter: Any, worker: Any) -> None:
-        self._counts.worker_ended(worker.pid)
 
 
 def _post_request(_worker: Any, _request: Any, environ: dict[str, Any], response: Any) -> None:

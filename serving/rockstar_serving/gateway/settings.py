@@ -88,7 +88,9 @@ class GatewayConfig:
         api_keys: API keys as NAME:SHA256.
         rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
         cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
-        bind: HOST:PORT, unix:PATH or fd://N.
+        bind: HOST:PORT, unix:PATH, or with gunicorn fd://N.
+        server: gunicorn, with a thread for each request, or granian, with an event loop; needs the
+            extra "serve".
         trusted_proxies: Addresses or networks of proxies whose X-Forwarded-Prefix,
             X-Forwarded-Proto and SCRIPT_NAME are trusted; * is all.
         keep_alive: Seconds that an idle connection stays open; set it higher than the proxy's in
@@ -126,6 +128,7 @@ class GatewayConfig:
     rate_limit: str = option("", _RATE)
     cors_origins: tuple[str, ...] = option((), _ORIGINS)
     bind: str = option("127.0.0.1:8080")
+    server: str = option("gunicorn", choice("gunicorn", "granian"))
     trusted_proxies: tuple[str, ...] = option(("127.0.0.1", "::1"), _NETWORKS)
     keep_alive: int = option(75, _FROM_1)
     workers: int = option(2, _FROM_1)
@@ -234,6 +237,13 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         )
     if config.tracing and importlib.util.find_spec("opentelemetry") is None:
         raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
+    if config.server == "granian":
+        if importlib.util.find_spec("granian") is None:
+            raise SettingError("ROCKSTAR_SERVER: granian needs pip install 'rockstartf[serve]'")
+        if config.bind.startswith("fd://"):
+            raise SettingError(
+                f"ROCKSTAR_BIND: granian takes HOST:PORT or unix:PATH, got {config.bind}"
+            )
     if config.payload_log:
         try:
             Path(config.payload_log).touch(mode=0o600)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rockstar_serving.gateway.settings import FilesError
+
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK = "lock"
 # Files of these kinds outlive their worker: counters must not decrease.
@@ -34,48 +36,18 @@ class SharedCounts:
             parent: folder to create it in; empty: the system's for temporary files.
 
         Raises:
-            OSError: it cannot be created.
+            FilesError: it cannot be created.
         """
-        self.path = Path(tempfile.mkdtemp(prefix="rockstar-metrics-", dir=parent or None))
-        (self.path / _LOCK).touch()
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="rockstar-metrics-", dir=parent or None))
+            (self.path / _LOCK).touch()
+        except OSError as error:
+            raise FilesError(
+                f"ROCKSTAR_METRICS_DIR: expected a folder to write to, got {error.filename or ''}: "
+                f"{error.strerror}"
+            ) from error
         os.environ[VARIABLE] = str(self.path)
         self._owner = os.getpid()
-        self._ended: set[int] = set()
-
-    def worker_ended(self, pid: int) -> None:
-        """Drop a worker's gauges, and add its counts to those of the others that ended.
-
-        Otherwise each restart would leave files that every scrape reads.
-        """
-        from prometheus_client.multiprocess import mark_process_dead
-
-        self._ended.add(pid)
-        try:
-            mark_process_dead(pid, str(self.path))  # type: ignore[no-untyped-call]
-            self._add_up()
-        except Exception:  # the parent must continue
-            log.exception("kept the counts of worker %d in files of its own in %s", pid, self.path)
-
-    def _add_up(self) -> None:
-        from prometheus_client.mmap_dict import MmapedDict
-
-        with (self.path / _LOCK).open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # a scrape is reading: add them when the next worker ends
-                return
-            while self._ended:
-                pid = self._ended.pop()
-                for kind in _LASTING:
-                    file = self.path / f"{kind}_{pid}.db"
-                    if not file.exists():
-                        continue
-                    total: Any = MmapedDict(str(self.path / f"{kind}_{_ENDED}.db"))  # type: ignore[no-untyped-call]
-                    values = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
-                    for key, value, _timestamp, _position in values:
-                        total.write_value(key, total.read_value(key)[0] + value, 0.0)
-                    total.close()
-                    file.unlink()
 
     def remove(self) -> None:
         """Remove it and its contents; does nothing in a worker."""
@@ -87,5 +59,49 @@ class SharedCounts:
 def reading(folder: str) -> Iterator[None]:
     """In this context counts do not move from one file to another."""
     with Path(folder, _LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another worker is reading: it has done this just now
+            pass
+        else:
+            _add_up_ended_workers(Path(folder))
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+
+
+def _add_up_ended_workers(folder: Path) -> None:
+    """Drop the gauges of workers that have ended, and add their counts to one file for all.
+
+    Otherwise each restart would leave files that every scrape reads.
+    """
+    from prometheus_client.mmap_dict import MmapedDict
+    from prometheus_client.multiprocess import mark_process_dead
+
+    pids = {int(file.stem.rpartition("_")[2]) for file in folder.glob("*_*.db")}
+    for pid in pids - {_ENDED}:
+        if _is_alive(pid):
+            continue
+        try:
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+            for kind in _LASTING:
+                file = folder / f"{kind}_{pid}.db"
+                if not file.exists():
+                    continue
+                total: Any = MmapedDict(str(folder / f"{kind}_{_ENDED}.db"))  # type: ignore[no-untyped-call]
+                values = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
+                for key, value, _timestamp, _position in values:
+                    total.write_value(key, total.read_value(key)[0] + value, 0.0)
+                total.close()
+                file.unlink()
+        except Exception:  # a damaged file must not stop the scrape
+            log.exception("kept the counts of worker %d in files of its own in %s", pid, folder)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to another user
+        pass
+    return True

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rockstar_client.backend import Backend
 from rockstar_serving.gateway.admission import Admission, Uploads
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
-from rockstar_serving.gateway.routing import RoutedPredictor
+from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
 
 
@@ -50,7 +49,7 @@ class Gateway:
     config: GatewayConfig
     served: ServedModels
     aliases: tuple[str, ...]
-    backend: Backend
+    backend: RoutedBackend
     predictor: RoutedPredictor
     observer: Observer
     stopping: Callable[[], bool]

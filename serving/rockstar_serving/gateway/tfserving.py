@@ -4,9 +4,9 @@ Requests are parsed and responses written with the embedded model server's code;
 upstream like any other request.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, current_app, request
@@ -15,17 +15,17 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from werkzeug.wsgi import get_current_url
 
-from rockstar_client.backend import Query
+from rockstar_client.backend import Metadata, Query, TensorResponse
 from rockstar_client.errors import CallError, InvalidRequestError
-from rockstar_serving.gateway.api import Api
+from rockstar_client.predictor import Steps
+from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import whole_body
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import ProblemError
+from rockstar_serving.gateway.errors import HttpResponse, ProblemError
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest
 from tfs_api.json_response import error_json, metadata_json, status_json
-from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.messages.prediction_pb2 import SignatureDefMap
 from tfs_api.model_ref import Action, ModelRef, Route, path_of, route
 from tfs_api.signature import DEFAULT_SIGNATURE, Signature, signature_of
@@ -36,7 +36,6 @@ _EXTENSION = "tfserving"
 _MAX_REMEMBERED = 1024
 
 Outputs = Mapping[str, NDArray[Any]]
-Found = TypeVar("Found", ClassificationResponse, RegressionResponse)
 
 _blueprint = Blueprint("tfserving", __name__)
 
@@ -65,52 +64,63 @@ def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
         values |= {"target": target, "model": target.ref.name}
 
 
-def respond(
+def respond_view(
     target: Route | None = None, model: str = "", invalid: StatusError | None = None
 ) -> Response:
-    """Handle a request; errors have the messages of TensorFlow Serving."""
-    context().model = model
+    """See handle()."""
     if request.method == "OPTIONS":
         response = Response()
         response.allow.update(("GET", "POST"))
         return response
+    context().model = model
+    cache: SignatureCache = current_app.extensions[_EXTENSION]
+    return respond(handle(target or invalid, cache), gateway().backend)
+
+
+def handle(target: Route | StatusError | None, cache: "SignatureCache") -> Steps[HttpResponse]:
+    """Handle the current request; errors have the messages of TensorFlow Serving.
+
+    Args:
+        target: what its path names, or the error of an invalid path.
+        cache: known signatures.
+    """
     try:
-        if target is None:
-            raise invalid or AssertionError("_find_model() sets one of the two")
-        return Response(_content(target), mimetype="application/json")
+        if not isinstance(target, Route):
+            raise target or AssertionError("_find_model() sets one of the two")
+        return HttpResponse((yield from _content(target, cache)))
     except CallError:
         raise
     except StatusError as error:
         raise ProblemError(HTTP_STATUS[error.code], error.message, error.code) from error
 
 
-def _content(target: Route) -> bytes:
+def _content(target: Route, cache: "SignatureCache") -> Steps[bytes]:
     backend, current, ref = gateway().backend, context(), target.ref
     if target.action is Action.STATUS:
-        states = backend.status(_query(ref))
+        states = yield from backend.steps("status", _query(ref))
         return status_json((s.version, s.state, s.code, s.error) for s in states)
     if target.action is Action.METADATA:
-        metadata = backend.metadata(_query(ref))
+        metadata = yield from backend.steps("metadata", _query(ref))
         return metadata_json(
             ref.name, metadata.version, SignatureDefMap(signature_def=metadata.signatures)
         )
     with current.phase("preprocess"):
-        body = whole_body(gateway(), current)
+        body = whole_body(current, gateway().config)
     if target.action is Action.PREDICT:
         with current.phase("preprocess"):
             tensors = json_request.parse_predict(body)
-        outputs = _predict(ref, tensors)
+        outputs = yield from _predict(ref, tensors, cache)
         with current.phase("postprocess"):
             return json_response.response(outputs, by_row=tensors.by_row)
     if target.action is Action.CLASSIFY:
-        classified = _call_with_examples(backend.classify, ref, body)
+        classified = yield from _call_with_examples("classify", ref, body)
         with current.phase("postprocess"):
             rows = [example.classes for example in classified.result.classifications]
             current.instances = len(rows)
             scores = np.array([[each.score for each in row] for row in rows], np.float32)
             labels = [[each.label for each in row] for row in rows]
             return json_response.classification(labels, scores)
-    regressed = _call_with_examples(backend.regress, ref, body)
+    regressed = yield from _call_with_examples("regress", ref, body)
     with current.phase("postprocess"):
         values = np.array([each.value for each in regressed.result.regressions], np.float32)
         current.instances = len(values)
@@ -122,11 +132,12 @@ def _query(ref: ModelRef) -> Query:
     return Query(ref.name, version=ref.version, label=ref.label, timeout=timeout)
 
 
-def _call_with_examples(call: Callable[[Query], Found], ref: ModelRef, body: bytes) -> Found:
+def _call_with_examples(method: str, ref: ModelRef, body: bytes) -> Steps[Any]:
     current = context()
     with current.phase("preprocess"):
         parsed = json_request.parse_examples(body)
-    found = call(replace(_query(ref), examples=parsed.input, signature=parsed.signature_name))
+    query = replace(_query(ref), examples=parsed.input, signature=parsed.signature_name)
+    found = yield from gateway().backend.steps(method, query)
     current.version = found.model_spec.version.value
     return found
 
@@ -139,7 +150,7 @@ class _Known:
     signatures: Mapping[str, Signature]
 
 
-class _SignatureCache:
+class SignatureCache:
     """The signatures of models, so that a request is usually one call upstream; thread-safe.
 
     Reading JSON depends on the signature. The newest version or a label's version changes, so an
@@ -149,13 +160,13 @@ class _SignatureCache:
     def __init__(self) -> None:
         self.known: dict[ModelRef, _Known] = {}
 
-    def read(self, ref: ModelRef) -> _Known:
+    def read(self, ref: ModelRef) -> Steps[_Known]:
         """Read signatures from the model server.
 
         Raises:
             CallError: the call failed.
         """
-        found = gateway().backend.metadata(_query(ref))
+        found: Metadata = yield from gateway().backend.steps("metadata", _query(ref))
         by_name = {name: signature_of(message) for name, message in found.signatures.items()}
         known = _Known(found.version, by_name)
         if len(self.known) >= _MAX_REMEMBERED:
@@ -163,47 +174,48 @@ class _SignatureCache:
         self.known[ref] = self.known[ModelRef(ref.name, known.version)] = known
         return known
 
-    def of_version(self, ref: ModelRef, version: int) -> _Known:
+    def of_version(self, ref: ModelRef, version: int) -> Steps[_Known]:
         """The signatures of the version that answered for a reference; stored for later requests.
 
         Raises:
             CallError: the call failed.
         """
         exact = ModelRef(ref.name, version)
-        known = self.known[ref] = self.known.get(exact) or self.read(exact)
+        known = self.known.get(exact) or (yield from self.read(exact))
+        self.known[ref] = known
         return known
 
 
 @_blueprint.record
 def _create_cache(setup: BlueprintSetupState) -> None:
-    setup.app.extensions[_EXTENSION] = _SignatureCache()
+    setup.app.extensions[_EXTENSION] = SignatureCache()
 
 
-def _predict(ref: ModelRef, parsed: JsonRequest) -> Outputs:
+def _predict(ref: ModelRef, parsed: JsonRequest, cache: SignatureCache) -> Steps[Outputs]:
     """Predict; the outputs by name.
 
     Raises:
         StatusError: the request does not match the signature, or an error of the model server.
     """
-    cache: _SignatureCache = current_app.extensions[_EXTENSION]
     name = parsed.signature_name or DEFAULT_SIGNATURE
     known = cache.known.get(ref)
     if known is not None:
         try:
-            return _predict_as(ref, parsed, known, cache)
+            return (yield from _predict_as(ref, parsed, known, cache))
         except StatusError as error:
             if isinstance(error, CallError) and not isinstance(error, InvalidRequestError):
                 raise
             # The request may match the signatures of a newer version.
-            remembered, known = known, cache.read(ref)
+            remembered, known = known, (yield from cache.read(ref))
             if _input_dtypes(known, name) == _input_dtypes(remembered, name):
                 raise
-    return _predict_as(ref, parsed, known or cache.read(ref), cache)
+    known = known or (yield from cache.read(ref))
+    return (yield from _predict_as(ref, parsed, known, cache))
 
 
 def _predict_as(
-    ref: ModelRef, parsed: JsonRequest, known: _Known, cache: _SignatureCache
-) -> Outputs:
+    ref: ModelRef, parsed: JsonRequest, known: _Known, cache: SignatureCache
+) -> Steps[Outputs]:
     """Predict with JSON read for known signatures; again if the version that answers has others."""
     current, name = context(), parsed.signature_name or DEFAULT_SIGNATURE
     while True:
@@ -213,10 +225,10 @@ def _predict_as(
             feeds = json_request.feeds(parsed, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
         query = replace(_query(ref), inputs=feeds, signature=name)
-        response = gateway().backend.predict(query)
+        response: TensorResponse = yield from gateway().backend.steps("predict", query)
         if response.version in (known.version, ref.version):
             return response.outputs
-        other = cache.of_version(ref, response.version)
+        other = yield from cache.of_version(ref, response.version)
         if _input_dtypes(other, name) == _input_dtypes(known, name):
             return response.outputs
         # Another version accepted the feeds, but would have read the JSON differently.
@@ -231,8 +243,15 @@ def _input_dtypes(known: _Known, name: str) -> Mapping[str, np.dtype[Any]] | Non
     return {name: spec.dtype for name, spec in signature.inputs.items()}
 
 
-def _render(problem: ProblemError) -> Response:
-    return Response(error_json(problem.text), mimetype="application/json")
+def _render(problem: ProblemError) -> HttpResponse:
+    return HttpResponse(error_json(problem.text))
+
+
+def rule(target: Route) -> str:
+    """The pattern of an inference's path."""
+    ref = target.ref
+    place = "/labels/<label>" if ref.label else "/versions/<version>" if ref.version else ""
+    return f"/v1/models/<model>{place}:{target.action.value}"
 
 
 def _add_routes() -> None:
@@ -251,7 +270,7 @@ def _add_routes() -> None:
     for path, allowed in by_method:
         _blueprint.add_url_rule(
             path,
-            view_func=respond,
+            view_func=respond_view,
             methods=allowed,
             provide_automatic_options=False,
             strict_slashes=False,

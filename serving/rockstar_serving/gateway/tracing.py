@@ -9,7 +9,6 @@ import threading
 import time
 from typing import Any
 
-from flask import request
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -37,9 +36,9 @@ class Spans(Observer):
         """See Observer."""
         end = time.time_ns()
         start = end - int((time.monotonic() - context.started) * 1e9)
-        rule = request.url_rule.rule if request.url_rule else request.path
+        rule = context.route or context.path
         attributes: dict[str, Any] = {
-            "http.request.method": request.method,
+            "http.context.method": context.method,
             "http.route": rule,
             "http.response.status_code": status,
             "rockstar.request_id": context.request_id,
@@ -52,7 +51,7 @@ class Spans(Observer):
             traceparent = f"00-{place.trace_id}-{place.parent_id}-{place.flags}"
             parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
         self._ids.given = place
-        name = f"{request.method} {rule}"
+        name = f"{context.method} {rule}"
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=start)
         self._ids.given = None
         if status >= 500:

@@ -5,14 +5,16 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import numpy as np
 import pytest
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint
 
 from rockstar_client.errors import DeadlineExceededError, call_error
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.context import RequestContext, context
+from rockstar_serving.gateway.errors import HttpResponse
 from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.state import gateway
 from tests.unit.gateway.conftest import post
@@ -81,8 +83,9 @@ def test_a_timeout_that_is_no_time(http, timeout):
     assert problem["request_id"] == response.headers["X-Request-ID"]
 
 
-def terse(problem) -> Response:
-    return jsonify(error=problem.detail, code=problem.code and problem.code.name)
+def terse(problem) -> HttpResponse:
+    document = {"error": problem.detail, "code": problem.code and problem.code.name}
+    return HttpResponse(msgspec.json.encode(document))
 
 
 class Echo:

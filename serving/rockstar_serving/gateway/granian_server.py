@@ -1,0 +1,171 @@
+"""The gateway on Granian: its configuration, draining and reloading.
+
+Source: https://github.com/emmett-framework/granian
+"""
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from rockstar_serving import probe
+from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
+from rockstar_serving.gateway.shared_counts import SharedCounts
+from rockstar_serving.listening import join, reachable, reserve
+
+# Connections of a worker; more wait to be accepted.
+_CONNECTIONS = 2048
+# Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
+_OVERLAP_S = 2.0
+_POLL_S = 0.05
+# The file that exists once the server is about to stop.
+_STOPPING = "stopping"
+# Lines of Granian in the gateway's format.
+_LOGGING = {
+    "handlers": {},
+    "formatters": {},
+    "loggers": {"_granian": {"handlers": [], "propagate": True}},
+}
+
+log = logging.getLogger(__name__)
+
+
+class GranianServer:
+    """Granian with workers that each run models themselves, or call a model server."""
+
+    def __init__(
+        self, config: GatewayConfig, on_ready: Callable[[str], None] | None = None
+    ) -> None:
+        """Read the files that the settings name, and create the folder for metrics.
+
+        Args:
+            config: settings.
+            on_ready: called with the address when the server responds; by default it is logged.
+
+        Raises:
+            FilesError: a file or the folder cannot be used.
+        """
+        self.config = config
+        self._on_ready = on_ready
+        self._files = read_files(config)
+        self._counts = SharedCounts(config.metrics_dir)
+        self._flag = self._counts.path / _STOPPING
+
+    def stopping(self) -> bool:
+        """Whether the server is about to stop: load balancers should send nothing new."""
+        return self._flag.exists()
+
+    def run(self) -> None:
+        """Serve until a signal.
+
+        Raises:
+            ServeError: the address is taken.
+        """
+        config = self.config
+        # Workers share the code, the rate limits of keys, and the metrics' folder.
+        multiprocessing.set_start_method("fork")
+        address: dict[str, Any]
+        if config.bind.startswith("unix:"):
+            url = config.bind
+            address = {"uds": os.fspath(config.bind.removeprefix("unix:"))}
+            reserved = None
+        else:
+            host, _, port = config.bind.rpartition(":")
+            reserved = reserve(host.strip("[]"), int(port), "--bind")
+            host, number = reserved.getsockname()[:2]
+            url = f"http://{join(host, number)}"
+            address = {"address": host, "port": number}
+        server = Granian(
+            "rockstar_serving.gateway.rsgi:RsgiGateway",
+            **address,
+            interface=Interfaces.RSGI,
+            workers=config.workers,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=2048,
+            backpressure=_CONNECTIONS,
+            # Also how long an idle connection stays open.
+            http1_settings=HTTP1Settings(header_read_timeout=config.keep_alive * 1000),
+            log_level=LogLevels.warning,
+            log_dictconfig=_LOGGING,
+            respawn_failed_workers=True,
+            respawn_interval=_OVERLAP_S,
+            workers_kill_timeout=max(1, config.grace),
+        )
+        server.on_startup(self._drain_on_sigterm)
+        server.on_startup(lambda: self._announce(url))
+        server.on_reload(self._reload)
+        try:
+            server.serve(target_loader=self._load, wrap_loader=False)
+        finally:
+            self._counts.remove()
+            if reserved is not None:
+                reserved.close()
+
+    def _load(self) -> Any:
+        """The application; called in each worker, after the fork."""
+        from rockstar_contract.images import ignore_warnings
+        from rockstar_serving.gateway.rsgi import RsgiGateway
+
+        end_with_parent()
+        ignore_warnings()
+        # The model server logs successful loading once; not again in each worker.
+        logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
+        return RsgiGateway(self.config, self._files, self.stopping)
+
+    def _drain_on_sigterm(self) -> None:
+        """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
+        stop: Any = signal.getsignal(signal.SIGTERM)  # Granian's
+
+        def drain(number: int, frame: Any) -> None:
+            if self.stopping() or not self.config.drain:
+                stop(number, frame)
+                return
+            self._flag.touch()
+            signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
+            signal.setitimer(signal.ITIMER_REAL, self.config.drain)
+
+        signal.signal(signal.SIGTERM, drain)
+
+    def _announce(self, url: str) -> None:
+        """Report the address once the server responds."""
+
+        def wait() -> None:
+            if not url.startswith("unix:"):
+                scheme, _, rest = url.partition("://")
+                host, _, port = rest.rpartition(":")
+                health = f"{scheme}://{join(reachable(host.strip('[]')), int(port))}/livez"
+                while probe.check(health, 1.0):
+                    time.sleep(_POLL_S)
+            if self._on_ready is not None:
+                self._on_ready(url)
+            else:
+                log.info("serving on %s (page to try it: /, API: /docs)", url)
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def _reload(self) -> None:
+        """On SIGHUP, before new workers replace the old ones."""
+        try:
+            self._files = read_files(self.config)
+            log.info("read the routes file and the API keys again")
+        except FilesError as error:
+            log.error("kept the earlier routes and API keys: %s", error)
+
+
+def end_with_parent() -> None:
+    """Make this process end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

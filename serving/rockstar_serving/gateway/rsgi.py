@@ -1,0 +1,409 @@
+"""The gateway on an event loop, as an application of RSGI, Granian's interface.
+
+Predictions run on the event loop, by the same functions as on Flask; models run in threads. All
+other requests, and what takes long, go to threads. So no request blocks others.
+
+Source: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
+"""
+
+import asyncio
+import contextvars
+import io
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from flask import Flask, Response
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+
+from rockstar_client.backend import Backend, BackendCall
+from rockstar_client.calls import run
+from rockstar_client.predictor import Steps
+from rockstar_contract.errors import TooLargeError
+from rockstar_serving.gateway import open_inference, predict, tfserving
+from rockstar_serving.gateway.api import Api, api_of, error_response
+from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.authentication import require_key
+from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
+from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
+from rockstar_serving.gateway.context import RequestContext, set_context
+from rockstar_serving.gateway.errors import HttpResponse, rejection
+from rockstar_serving.gateway.observers import Observer
+from rockstar_serving.gateway.request_hooks import new_context, response_headers
+from rockstar_serving.gateway.routing import Upstream
+from rockstar_serving.gateway.settings import Files, GatewayConfig
+from rockstar_serving.gateway.state import Gateway, set_gateway
+from tfs_api.model_ref import route
+from tfs_api.status import StatusError
+
+# What runs on the event loop: requests that take it for a few milliseconds at most. Larger ones run
+# in a thread.
+_SMALL_BODY = 16 * 1024
+_SMALL_UNPACKED = 8 * _SMALL_BODY
+_SMALL_PIXELS = 512 * 512
+_FEW_INSTANCES = 64
+# Small requests in flight; they take little memory and no thread.
+_MOST_SMALL = 1024
+# Bodies of larger requests in memory.
+_MOST_BYTES = 512 * 2**20
+# Threads beyond those of admitted requests, for probes and pages.
+_MORE_THREADS = 32
+
+_PREDICT = re.compile(r"/predict/([^/]+)")
+_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+# The name of a model in a path, which may contain slashes.
+_MODEL = re.compile(
+    r"(/predict/|/explain/|/v[12]/models/)(.+?)"
+    r"((?:/versions/[^/:]+|/labels/[^/:]+)?(?::\w+|/infer|/ready|/metadata)?)"
+)
+
+log = logging.getLogger(__name__)
+
+# Starts the steps of a prediction; with the API, the route and the model of the request, and who
+# makes its calls.
+Endpoint = tuple[Api, str, str, Callable[[], Steps[HttpResponse]], Upstream]
+
+
+class Headers(Protocol):
+    """The headers of a request; names are in lower case."""
+
+    def get(self, name: str) -> str | None:
+        """The value of a header."""
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a header."""
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+
+class Scope(Protocol):
+    """A request of RSGI without its body."""
+
+    http_version: str
+    server: str
+    client: str
+    scheme: str
+    method: str
+    path: str
+    query_string: str
+    headers: Headers
+
+
+class HttpProtocol(Protocol):
+    """Receives the body of a request, and sends the response."""
+
+    async def __call__(self) -> bytes:
+        """The whole body."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in chunks."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send the response."""
+
+
+class RsgiGateway:
+    """The application of one worker process."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        files: Files,
+        stopping: Callable[[], bool],
+        backend: Backend | None = None,
+    ) -> None:
+        """Keep the settings; the server calls `__rsgi_init__` next.
+
+        Args:
+            config: settings.
+            files: contents of the files that they name.
+            stopping: whether the gateway is about to stop.
+            backend: see create_app.
+        """
+        self._config = config
+        self._files = files
+        self._stopping = stopping
+        self._backend = backend
+        self._small_requests = self._bytes = 0
+        most = config.threads + config.queue + _MORE_THREADS
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._calls = ThreadPoolExecutor(_MORE_THREADS, thread_name_prefix="model")
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Load the models and create the application."""
+        self._loop = loop
+
+        def batching(backend: Backend, limits: BatchLimits, observer: Observer) -> Backend:
+            return AsyncBatching(backend, limits, observer, loop, self._calls)
+
+        self._flask: Flask = create_app(
+            self._config,
+            self._backend,
+            files=self._files,
+            stopping=self._stopping,
+            batching=batching,
+        )
+        self._gateway: Gateway = self._flask.extensions["gateway"]
+        small = replace(
+            self._config,
+            max_body_bytes=min(_SMALL_UNPACKED, self._config.max_body_bytes),
+            max_pixels=min(_SMALL_PIXELS, self._config.max_pixels),
+            max_instances=min(_FEW_INSTANCES, self._config.max_instances),
+        )
+        self._on_loop = replace(self._gateway, config=small)
+        self._signatures = tfserving.SignatureCache()
+        self._keys = self._files.keys or None
+
+    async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
+        """Handle one request."""
+        endpoint = self._endpoint(scope) if scope.method == "POST" else None
+        try:
+            if endpoint is None:
+                await self._handle_in_thread(scope, protocol)
+            else:
+                await self._predict(scope, protocol, endpoint)
+        except ProtocolClosed:
+            log.debug("a client closed its connection")
+
+    def _endpoint(self, scope: Scope) -> Endpoint | None:
+        """The prediction that a path names; None for other requests."""
+        path, here = scope.path, self._gateway
+        if "x-forwarded-prefix" in scope.headers:
+            return None
+        if found := _PREDICT.fullmatch(path):
+            model = found[1]
+            steps = partial(predict.predict, model)
+            return predict.API, predict.ROUTE, model, steps, here.predictor
+        if found := _INFER.fullmatch(path):
+            model, version = found.groups()
+            steps = partial(open_inference.infer, model, version)
+            rule = open_inference.INFER_VERSION if version else open_inference.INFER
+            return open_inference.API, rule, model, steps, here.backend
+        if path.startswith("/v1/models/") and path.count("/") <= 5:
+            sent = quote(path, safe="/:") + (f"?{scope.query_string}" if scope.query_string else "")
+            try:
+                target = route("POST", sent)
+            except StatusError:
+                return None
+            steps = partial(tfserving.handle, target, self._signatures)
+            rule = tfserving.rule(target)
+            return tfserving.API, rule, target.ref.name, steps, here.backend
+        return None
+
+    async def _predict(self, scope: Scope, protocol: HttpProtocol, endpoint: Endpoint) -> None:
+        api, rule, model, start, upstream = endpoint
+        config, headers = self._config, scope.headers
+        current = new_context(config, api.name, headers.get, "POST")
+        current.path, current.query, current.route = scope.path, scope.query_string, rule
+        current.remote_address = scope.client.rpartition(":")[0]
+        set_gateway(self._on_loop)
+        set_context(current)
+        length = _length(headers.get("content-length"))
+        small = length is not None and length <= _SMALL_BODY
+        try:
+            if current.error is not None:
+                raise current.error
+            if small and self._small_requests >= _MOST_SMALL:
+                raise rejection("full")
+            if self._keys is not None:
+                require_key(self._keys, current, model, self._gateway.observer)
+            body = await self._receive(protocol, length, current)
+            current.receive = lambda: iter((body,))
+            if small:
+                response = await self._run_on_loop(current, start, upstream)
+            else:
+                response = await self._run_in_thread(current, start, upstream)
+        except ProtocolClosed:
+            raise
+        except Exception as error:  # any failure gets a response
+            response = error_response(error, api)
+        self._respond(protocol, current, api, response)
+
+    def _respond(
+        self, protocol: HttpProtocol, current: RequestContext, api: Api, response: HttpResponse
+    ) -> None:
+        sent = [("content-type", response.content_type), *response.headers.items()]
+        sent += response_headers(current, api, self._config).items()
+        if self._stopping():
+            sent.append(("connection", "close"))
+        protocol.response_bytes(response.status, sent, response.body)
+        self._gateway.observer.answered(current, response.status)
+
+    async def _receive(
+        self, protocol: HttpProtocol, length: int | None, current: RequestContext
+    ) -> bytes:
+        """Receive a body; the time that it takes does not count toward the deadline.
+
+        Raises:
+            InvalidInputError: a chunked body is malformed.
+            ProblemError: it takes too long, or there is no room for it.
+            TooLargeError: larger than config.max_body_bytes.
+        """
+        most = self._config.max_body_bytes
+        if length is not None and length > most:
+            raise too_large(most, f"{length:,} bytes")
+        began = time.monotonic()
+        received = 0
+        chunks = []
+        try:
+            async with asyncio.timeout(self._config.upload_timeout):
+                if length is not None and length <= _SMALL_BODY:
+                    return await protocol()
+                async for chunk in protocol:
+                    chunks.append(chunk)
+                    received += len(chunk)
+                    self._bytes += len(chunk)
+                    if received > most:
+                        raise too_large(most, "more")
+                    if self._bytes > _MOST_BYTES:
+                        raise rejection("full")
+        except TimeoutError:
+            raise too_slow(self._config.upload_timeout) from None
+        except ProtocolClosed:
+            if length is not None:
+                raise
+            raise not_chunks() from None
+        finally:
+            self._bytes -= received
+            current.uploading = time.monotonic() - began
+        return b"".join(chunks)
+
+    async def _run_on_loop(
+        self, current: RequestContext, start: Callable[[], Steps[HttpResponse]], upstream: Upstream
+    ) -> HttpResponse:
+        self._small_requests += 1
+        in_flight = self._gateway.admission.in_flight
+        in_flight.inc()
+        try:
+            return await self._advance(current, start(), upstream.backend)
+        except TooLargeError:  # for the event loop
+            return await self._run_in_thread(current, start, upstream)
+        finally:
+            in_flight.dec()
+            self._small_requests -= 1
+
+    async def _advance(
+        self, current: RequestContext, steps: Generator[BackendCall, Any, HttpResponse], to: Backend
+    ) -> HttpResponse:
+        """Run steps, and await the calls between them."""
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    with current.phase("upstream"):
+                        if isinstance(to, AsyncBatching) and call.method == "predict":
+                            result: Any = await to.predict_async(call.query)
+                        else:
+                            made = partial(contextvars.copy_context().run, call, to)
+                            result = await self._loop.run_in_executor(self._calls, made)
+                except Exception as error:  # any failure is the generator's to handle
+                    call = steps.throw(error)
+                else:
+                    call = steps.send(result)
+        except StopIteration as end:
+            response: HttpResponse = end.value
+            return response
+
+    async def _run_in_thread(
+        self, current: RequestContext, start: Callable[[], Steps[HttpResponse]], upstream: Upstream
+    ) -> HttpResponse:
+        admission = self._gateway.admission
+
+        def respond() -> HttpResponse:
+            set_gateway(self._gateway)
+            current.verdict = admission.enter(current.time_left())
+            if current.verdict != "admitted":
+                raise rejection(current.verdict)
+            try:
+                return run(start(), upstream.send)
+            finally:
+                admission.leave()
+
+        call = partial(contextvars.copy_context().run, respond)
+        return await self._loop.run_in_executor(self._threads, call)
+
+    async def _handle_in_thread(self, scope: Scope, protocol: HttpProtocol) -> None:
+        """Handle a request with Flask."""
+        headers, environ = scope.headers, _environ(scope)
+        length = _length(headers.get("content-length"))
+        chunked = "transfer-encoding" in headers
+        body = b""
+        if length or chunked:
+            current = new_context(self._config, "", headers.get, scope.method)
+            current.path = scope.path
+            set_gateway(self._gateway)
+            set_context(current)
+            try:
+                body = await self._receive(protocol, length, current)
+            except TooLargeError:  # an error of those that read the body
+                environ["CONTENT_LENGTH"] = str(self._config.max_body_bytes + 1)
+            except ProtocolClosed:
+                raise
+            except Exception as error:  # any failure gets a response
+                api = api_of(scope.path, APIS)
+                current.api = api.name
+                self._respond(protocol, current, api, error_response(error, api))
+                return
+            if chunked:
+                environ["CONTENT_LENGTH"] = str(len(body))
+        environ["wsgi.input"] = io.BytesIO(body)
+        handled = partial(Response.from_app, self._flask, environ)
+        response = await self._loop.run_in_executor(self._threads, handled)
+        sent = [
+            (name.lower(), value)
+            for name, value in response.headers.items()
+            if name.lower() != "content-length" or scope.method == "HEAD"
+        ]
+        if self._stopping():
+            sent.append(("connection", "close"))
+        protocol.response_bytes(response.status_code, sent, response.get_data())
+
+
+def _length(header: str | None) -> int | None:
+    """The declared length of a body; the server has checked it."""
+    return int(header) if header is not None else None
+
+
+def _environ(scope: Scope) -> dict[str, Any]:
+    """The WSGI environment of a request without its body (PEP 3333)."""
+    host, _, port = scope.server.rpartition(":")
+    path = scope.path
+    # The server has decoded the path, but names of models may contain slashes.
+    if found := _MODEL.fullmatch(path):
+        raw = f"{found[1]}{quote(found[2], safe='')}{found[3]}"
+    else:
+        raw = quote(path)
+    environ = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "RAW_URI": f"{raw}?{scope.query_string}" if scope.query_string else raw,
+        "QUERY_STRING": scope.query_string,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    names = scope.headers.keys()
+    for name in names:
+        value = ",".join(scope.headers.get_all(name))
+        variable = name.upper().replace("-", "_")
+        if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            variable = f"HTTP_{variable}"
+        environ[variable] = value
+    return environ
