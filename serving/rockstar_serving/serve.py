@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import socket as Socket
 
 from rockstar_serving import ServeError, probe
 from rockstar_serving.listening import join, listener, reachable, require_free, reserve
@@ -92,13 +91,14 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
             again and again.
     """
     external = options.tfserving is not None
-    reserved = listener if external else reserve
+    # In front of TensorFlow Serving clients wait in the socket's queue while the gateway restarts.
+    bind = listener if external else reserve
     with (
         tempfile.TemporaryDirectory(prefix="rockstar-") as folder,
         # It outlives the gateway, which takes it over again after a restart.
-        reserved(options.host, options.port, "--port") as socket,
+        bind(options.host, options.port, "--port") as bound,
     ):
-        host, port = socket.getsockname()[:2]
+        host, port = bound.getsockname()[:2]
         server = None if external else _EmbeddedServer(options, Path(folder))
         models = server.models if server else _external_models(options)
         # The gateway is alive, but not ready, while an external TensorFlow Serving is away.
@@ -114,7 +114,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
             "gateway",
             lambda: [
                 *(sys.executable, "-m", "rockstar_serving.gateway"),
-                *_binding(socket, external),
+                f"--bind=fd://{bound.fileno()}",
+                f"--server={'gunicorn' if external else 'granian'}",
                 f"--upstream={addresses().grpc}",
                 f"--workers={options.workers}",
                 f"--log-format={options.log_format}",
@@ -124,7 +125,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
             ],
             # The listener exists before and after the gateway: there may be no response.
             lambda: not probe.check(health, _PROBE_TIMEOUT_S),
-            pass_fds=(socket.fileno(),),
+            pass_fds=(bound.fileno(),),
             stop_timeout=GATEWAY_STOP_TIMEOUT_S,
             reloads=True,
         )
@@ -136,19 +137,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                     supervisor.watch(server.refresh if server else None)
             finally:
                 # If it stayed open, clients would wait in its queue for nothing.
-                socket.close()
+                bound.close()
                 supervisor.shut_down()
-
-
-def _binding(socket: Socket, external: bool) -> list[str]:
-    """The options of the gateway's server.
-
-    In front of TensorFlow Serving requests wait for the network, and clients in the queue of the
-    socket while the gateway restarts. Where workers run models, Python's time counts.
-    """
-    if external:
-        return [f"--bind=fd://{socket.fileno()}"]
-    return ["--server=granian", f"--bind={join(*socket.getsockname()[:2])}"]
 
 
 def require_free_ports(options: ServeOptions) -> None:

@@ -4,14 +4,17 @@ Source: https://github.com/emmett-framework/granian
 """
 
 import ctypes
+import importlib
 import logging
 import multiprocessing
-import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from granian import Granian
@@ -19,6 +22,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from rockstar_contract.images import ignore_warnings
 from rockstar_serving import probe
 from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
 from rockstar_serving.gateway.shared_counts import SharedCounts
@@ -73,19 +77,21 @@ class GranianServer:
             ServeError: the address is taken.
         """
         config = self.config
-        # Workers share the code, the rate limits of keys, and the metrics' folder.
+        # Workers share the code, the rate limits of keys, and the folder for metrics.
         multiprocessing.set_start_method("fork")
+        # After the variable for metrics is set, and before the fork: its pages are shared.
+        from rockstar_serving.gateway.rsgi import RsgiGateway
+
+        if config.models_config:
+            importlib.import_module("rockstar_serving.gateway.in_process")
         address: dict[str, Any]
+        reserved = None
         if config.bind.startswith("unix:"):
-            url = config.bind
-            address = {"uds": os.fspath(config.bind.removeprefix("unix:"))}
-            reserved = None
+            url, address = config.bind, {"uds": Path(config.bind.removeprefix("unix:"))}
         else:
-            host, _, port = config.bind.rpartition(":")
-            reserved = reserve(host.strip("[]"), int(port), "--bind")
-            host, number = reserved.getsockname()[:2]
-            url = f"http://{join(host, number)}"
-            address = {"address": host, "port": number}
+            reserved = _reserved(config.bind)
+            host, port = reserved.getsockname()[:2]
+            url, address = f"http://{join(host, port)}", {"address": host, "port": port}
         server = Granian(
             "rockstar_serving.gateway.rsgi:RsgiGateway",
             **address,
@@ -107,22 +113,19 @@ class GranianServer:
         server.on_startup(lambda: self._announce(url))
         server.on_reload(self._reload)
         try:
-            server.serve(target_loader=self._load, wrap_loader=False)
+            server.serve(target_loader=partial(self._load, RsgiGateway), wrap_loader=False)
         finally:
             self._counts.remove()
             if reserved is not None:
                 reserved.close()
 
-    def _load(self) -> Any:
+    def _load(self, application: Callable[..., Any]) -> Any:
         """The application; called in each worker, after the fork."""
-        from rockstar_contract.images import ignore_warnings
-        from rockstar_serving.gateway.rsgi import RsgiGateway
-
         end_with_parent()
         ignore_warnings()
         # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
-        return RsgiGateway(self.config, self._files, self.stopping)
+        return application(self.config, self._files, self.stopping)
 
     def _drain_on_sigterm(self) -> None:
         """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
@@ -162,6 +165,14 @@ class GranianServer:
             log.info("read the routes file and the API keys again")
         except FilesError as error:
             log.error("kept the earlier routes and API keys: %s", error)
+
+
+def _reserved(bind: str) -> socket.socket:
+    """The reserved address: of this process, or of the parent that passed its descriptor."""
+    if bind.startswith("fd://"):
+        return socket.socket(fileno=int(bind.removeprefix("fd://")))
+    host, _, port = bind.rpartition(":")
+    return reserve(host.strip("[]"), int(port), "--bind")
 
 
 def end_with_parent() -> None:

@@ -88,7 +88,7 @@ class GatewayConfig:
         api_keys: API keys as NAME:SHA256.
         rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
         cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
-        bind: HOST:PORT, unix:PATH, or with gunicorn fd://N.
+        bind: HOST:PORT, unix:PATH or fd://N.
         server: gunicorn, with a thread for each request, or granian, with an event loop; needs the
             extra "serve".
         trusted_proxies: Addresses or networks of proxies whose X-Forwarded-Prefix,
@@ -237,13 +237,8 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         )
     if config.tracing and importlib.util.find_spec("opentelemetry") is None:
         raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
-    if config.server == "granian":
-        if importlib.util.find_spec("granian") is None:
-            raise SettingError("ROCKSTAR_SERVER: granian needs pip install 'rockstartf[serve]'")
-        if config.bind.startswith("fd://"):
-            raise SettingError(
-                f"ROCKSTAR_BIND: granian takes HOST:PORT or unix:PATH, got {config.bind}"
-            )
+    if config.server == "granian" and importlib.util.find_spec("granian") is None:
+        raise SettingError("ROCKSTAR_SERVER: granian needs pip install 'rockstartf[serve]'")
     if config.payload_log:
         try:
             Path(config.payload_log).touch(mode=0o600)
