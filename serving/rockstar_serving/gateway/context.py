@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -131,7 +132,6 @@ class RequestContext:
         phases: in the order in which they ended.
         spent: total seconds by name of a phase.
         arms: by model, the version of a split that the request goes to.
-        trace: its place in a distributed trace.
     """
 
     request_id: str
@@ -156,7 +156,11 @@ class RequestContext:
     phases: list[Phase] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)
     arms: dict[str, Arm] = field(default_factory=dict)
-    trace: TraceContext = field(default_factory=lambda: trace_context(None, None))
+
+    @cached_property
+    def trace(self) -> TraceContext:
+        """Its place in a distributed trace."""
+        return trace_context(self.header(TRACE_HEADER), self.header(TRACE_STATE_HEADER))
 
     def time_left(self) -> float:
         """Seconds until the deadline.

@@ -143,7 +143,7 @@ def observers_for(config: GatewayConfig) -> list[Observer]:
     """The observers that the settings enable; call it in the process that serves."""
     observers: list[Observer] = []
     if config.access_log:
-        observers.append(AccessLog(_QUIET))
+        observers.append(AccessLog(as_json=config.log_format == "json"))
     if config.payload_log:
         observers.append(PayloadLog(Path(config.payload_log), config.payload_share))
     if config.tracing:
@@ -185,49 +185,50 @@ class AccessLog(Observer):
     Probes and scrapes are logged only when they fail, and rate-limited.
     """
 
-    def __init__(self, quiet: frozenset[str]) -> None:
+    def __init__(self, *, as_json: bool) -> None:
         """Create the log.
 
         Args:
-            quiet: names of APIs whose successful requests are not logged.
+            as_json: whether its lines have all fields.
         """
-        self._quiet = quiet
+        self._as_json = as_json
         self._failed_probes = RateLimitedLogger(log)
 
     def answered(self, context: RequestContext, status: int) -> None:
         """See Observer."""
-        quiet = context.api in self._quiet
+        quiet = context.api in _QUIET
         level = logging.WARNING if status >= 500 else logging.INFO
         if (quiet and status < 500) or not log.isEnabledFor(level):
             return
         milliseconds = round((time.monotonic() - context.started) * 1000, 3)
         method, path = context.method, context.path
-        fields = {
-            "request_id": context.request_id,
-            "trace_id": context.trace.trace_id,
-            "method": method,
-            "path": path,
-            "status": status,
-            "milliseconds": milliseconds,
-            **{
-                f"{name}_milliseconds": round(1000 * spent, 3)
-                for name, spent in context.spent.items()
-            },
-            "api": context.api,
-            "model": context.model,
-            "version": context.version,
-            "instances": context.instances,
-            "caller": context.caller,
-            "remote_address": context.remote_address,
-        }
         text = "%s %s %d %.1f ms %s"
         # No line breaks or terminal sequences in the log.
         safe = path if path.isprintable() else quote(path)
         arguments = (method, safe, status, milliseconds, context.request_id)
+        fields = _fields(context, status, milliseconds) if self._as_json else None
         if quiet:
             self._failed_probes.warn(text, *arguments, extra=fields)
         else:
             log.log(level, text, *arguments, extra=fields)
+
+
+def _fields(context: RequestContext, status: int, milliseconds: float) -> dict[str, object]:
+    return {
+        "request_id": context.request_id,
+        "trace_id": context.trace.trace_id,
+        "method": context.method,
+        "path": context.path,
+        "status": status,
+        "milliseconds": milliseconds,
+        **{f"{name}_milliseconds": round(1000 * spent, 3) for name, spent in context.spent.items()},
+        "api": context.api,
+        "model": context.model,
+        "version": context.version,
+        "instances": context.instances,
+        "caller": context.caller,
+        "remote_address": context.remote_address,
+    }
 
 
 class PayloadLog(Observer):

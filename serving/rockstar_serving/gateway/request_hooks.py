@@ -22,15 +22,12 @@ from rockstar_serving.gateway.authentication import cors_headers, require_key, t
 from rockstar_serving.gateway.bodies import received
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
-    TRACE_HEADER,
-    TRACE_STATE_HEADER,
     RequestContext,
     context,
     request_id,
     request_timeout,
     reset_context,
     set_context,
-    trace_context,
 )
 from rockstar_serving.gateway.errors import rejection
 from rockstar_serving.gateway.settings import GatewayConfig
@@ -79,7 +76,6 @@ def new_context(
         time.monotonic(),
         method,
         header=header,
-        trace=trace_context(header(TRACE_HEADER), header(TRACE_STATE_HEADER)),
     )
     if (timeout := header(_TIMEOUT)) is not None:
         try:
