@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flask import Blueprint
 
+from rockstar_client.calls import run
 from rockstar_client.errors import DeadlineExceededError, call_error
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.app import APIS, create_app
@@ -54,7 +55,8 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
 
     def view():
         context().model = "toy"
-        gateway().predictor.predict(context(), slowly)
+        predictor = gateway().predictor
+        run(predictor.predict(context(), slowly), predictor.send)
         return "done"
 
     blueprint = Blueprint("slow", __name__)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,9 @@ def lines(caplog):
     return [r for r in caplog.records if r.name == AccessLog.__module__]
 
 
-def test_one_line_for_each_request(http, caplog):
+def test_one_line_for_each_request(config, server, caplog):
     caplog.set_level(logging.INFO)
+    http = create_app(replace(config, log_format="json"), server).test_client()
     post(http, **{"X-Request-ID": "abc-1"})
     post(http, data=b"nothing")
     good, bad = lines(caplog)
