@@ -10,8 +10,6 @@ import multiprocessing
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,16 +21,14 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from rockstar_contract.images import ignore_warnings
-from rockstar_serving import probe
 from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
 from rockstar_serving.gateway.shared_counts import SharedCounts
-from rockstar_serving.listening import join, reachable, reserve
+from rockstar_serving.listening import join, reserve
 
 # Connections of a worker; more wait to be accepted.
 _CONNECTIONS = 2048
 # Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
 _OVERLAP_S = 2.0
-_POLL_S = 0.05
 # The file that exists once the server is about to stop.
 _STOPPING = "stopping"
 # Lines of Granian in the gateway's format.
@@ -110,22 +106,23 @@ class GranianServer:
             workers_kill_timeout=max(1, config.grace),
         )
         server.on_startup(self._drain_on_sigterm)
-        server.on_startup(lambda: self._announce(url))
         server.on_reload(self._reload)
         try:
-            server.serve(target_loader=partial(self._load, RsgiGateway), wrap_loader=False)
+            # No thread may run in this process when it forks.
+            load = partial(self._load, RsgiGateway, partial(self._announce, url))
+            server.serve(target_loader=load, wrap_loader=False)
         finally:
             self._counts.remove()
             if reserved is not None:
                 reserved.close()
 
-    def _load(self, application: Callable[..., Any]) -> Any:
+    def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
         end_with_parent()
         ignore_warnings()
         # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
-        return application(self.config, self._files, self.stopping)
+        return application(self.config, self._files, self.stopping, on_ready)
 
     def _drain_on_sigterm(self) -> None:
         """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
@@ -142,21 +139,15 @@ class GranianServer:
         signal.signal(signal.SIGTERM, drain)
 
     def _announce(self, url: str) -> None:
-        """Report the address once the server responds."""
-
-        def wait() -> None:
-            if not url.startswith("unix:"):
-                scheme, _, rest = url.partition("://")
-                host, _, port = rest.rpartition(":")
-                health = f"{scheme}://{join(reachable(host.strip('[]')), int(port))}/livez"
-                while probe.check(health, 1.0):
-                    time.sleep(_POLL_S)
-            if self._on_ready is not None:
-                self._on_ready(url)
-            else:
-                log.info("serving on %s (page to try it: /, API: /docs)", url)
-
-        threading.Thread(target=wait, daemon=True).start()
+        """Report the address; the first worker that responds calls it."""
+        try:
+            (self._counts.path / "announced").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        if self._on_ready is not None:
+            self._on_ready(url)
+        else:
+            log.info("serving on %s (page to try it: /, API: /docs)", url)
 
     def _reload(self) -> None:
         """On SIGHUP, before new workers replace the old ones."""

@@ -53,7 +53,7 @@ _SPECIAL_VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT
 
 
 @cache
-def _variable(header: str) -> str:
+def variable(header: str) -> str:
     """The variable of a WSGI environment that holds a header, named in lower case."""
     return _SPECIAL_VARIABLES.get(header, f"HTTP_{header.upper().replace('-', '_')}")
 
@@ -172,7 +172,7 @@ class RequestHooks:
         """Create the context of a request, and limit concurrent requests (WSGI)."""
 
         def header(name: str) -> str | None:
-            return environ.get(_variable(name))
+            return environ.get(variable(name))
 
         method = environ["REQUEST_METHOD"]
         current = new_context(self._config, self._apis[0].name, header, method)
@@ -202,7 +202,7 @@ class RequestHooks:
             path = _SLASH.sub("%252F", path_of(uri).partition("?")[0])
             environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
             environ[_HAS_SLASHES] = True
-        header = environ.get(_variable("x-forwarded-prefix"))
+        header = environ.get(variable("x-forwarded-prefix"))
         if header is None or not self._trusted(environ.get("REMOTE_ADDR", "")):
             return
         # With several proxies, the outermost adds the first prefix. Some proxies remove it from

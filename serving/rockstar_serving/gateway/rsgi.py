@@ -35,7 +35,7 @@ from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
 from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.errors import HttpResponse, rejection
 from rockstar_serving.gateway.observers import Observer
-from rockstar_serving.gateway.request_hooks import new_context, response_headers
+from rockstar_serving.gateway.request_hooks import new_context, response_headers, variable
 from rockstar_serving.gateway.routing import Upstream
 from rockstar_serving.gateway.settings import Files, GatewayConfig
 from rockstar_serving.gateway.state import Gateway, set_gateway
@@ -57,6 +57,8 @@ _MORE_THREADS = 32
 
 _PREDICT = re.compile(r"/predict/([^/]+)")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+# The path prefix of a proxy; the second is nginx's way to set it.
+_PREFIX, _SCRIPT_NAME = "x-forwarded-prefix", "script_name"
 # The name of a model in a path, which may contain slashes.
 _MODEL = re.compile(
     r"(/predict/|/explain/|/v[12]/models/)(.+?)"
@@ -119,6 +121,7 @@ class RsgiGateway:
         config: GatewayConfig,
         files: Files,
         stopping: Callable[[], bool],
+        on_ready: Callable[[], None] = lambda: None,
         backend: Backend | None = None,
     ) -> None:
         """Keep the settings; the server calls `__rsgi_init__` next.
@@ -127,11 +130,13 @@ class RsgiGateway:
             config: settings.
             files: contents of the files that they name.
             stopping: whether the gateway is about to stop.
+            on_ready: called once the worker listens.
             backend: see create_app.
         """
         self._config = config
         self._files = files
         self._stopping = stopping
+        self._on_ready = on_ready
         self._backend = backend
         self._small_requests = self._bytes = 0
         most = config.threads + config.queue + _MORE_THREADS
@@ -162,6 +167,8 @@ class RsgiGateway:
         self._on_loop = replace(self._gateway, config=small)
         self._signatures = tfserving.SignatureCache()
         self._keys = self._files.keys or None
+        # The loop starts to run once the server listens.
+        loop.call_soon(self._on_ready)
 
     async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle one request."""
@@ -177,7 +184,7 @@ class RsgiGateway:
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         """The prediction that a path names; None for other requests."""
         path, here = scope.path, self._gateway
-        if "x-forwarded-prefix" in scope.headers:
+        if _PREFIX in scope.headers or _SCRIPT_NAME in scope.headers:
             return None
         if found := _PREDICT.fullmatch(path):
             model = found[1]
@@ -401,9 +408,9 @@ def _environ(scope: Scope) -> dict[str, Any]:
     }
     names = scope.headers.keys()
     for name in names:
-        value = ",".join(scope.headers.get_all(name))
-        variable = name.upper().replace("-", "_")
-        if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            variable = f"HTTP_{variable}"
-        environ[variable] = value
+        # WSGI could not tell x_api_key from x-api-key, which a proxy may have removed.
+        if "_" not in name:
+            environ[variable(name)] = ",".join(scope.headers.get_all(name))
+    if _SCRIPT_NAME in scope.headers:
+        environ.setdefault(variable(_PREFIX), scope.headers.get(_SCRIPT_NAME))
     return environ
