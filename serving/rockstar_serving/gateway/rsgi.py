@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -114,7 +114,11 @@ class HttpProtocol(Protocol):
 
 
 class RsgiGateway:
-    """The application of one worker process."""
+    """The application of one worker process.
+
+    Attributes:
+        flask: handles all requests but predictions.
+    """
 
     def __init__(
         self,
@@ -123,6 +127,8 @@ class RsgiGateway:
         stopping: Callable[[], bool],
         on_ready: Callable[[], None] = lambda: None,
         backend: Backend | None = None,
+        observers: Sequence[Observer] = (),
+        apis: tuple[Api, ...] = APIS,
     ) -> None:
         """Keep the settings; the server calls `__rsgi_init__` next.
 
@@ -132,12 +138,16 @@ class RsgiGateway:
             stopping: whether the gateway is about to stop.
             on_ready: called once the worker listens.
             backend: see create_app.
+            observers: see create_app.
+            apis: see create_app.
         """
         self._config = config
         self._files = files
         self._stopping = stopping
         self._on_ready = on_ready
         self._backend = backend
+        self._observers = observers
+        self._apis = apis
         self._small_requests = self._bytes = 0
         most = config.threads + config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
@@ -150,14 +160,16 @@ class RsgiGateway:
         def batching(backend: Backend, limits: BatchLimits, observer: Observer) -> Backend:
             return AsyncBatching(backend, limits, observer, loop, self._calls)
 
-        self._flask: Flask = create_app(
+        self.flask: Flask = create_app(
             self._config,
             self._backend,
+            self._observers,
+            self._apis,
             files=self._files,
             stopping=self._stopping,
             batching=batching,
         )
-        self._gateway: Gateway = self._flask.extensions["gateway"]
+        self._gateway: Gateway = self.flask.extensions["gateway"]
         small = replace(
             self._config,
             max_body_bytes=min(_SMALL_UNPACKED, self._config.max_body_bytes),
@@ -356,14 +368,14 @@ class RsgiGateway:
             except ProtocolClosed:
                 raise
             except Exception as error:  # any failure gets a response
-                api = api_of(scope.path, APIS)
+                api = api_of(scope.path, self._apis)
                 current.api = api.name
                 self._respond(protocol, current, api, error_response(error, api))
                 return
             if chunked:
                 environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
-        handled = partial(Response.from_app, self._flask, environ)
+        handled = partial(Response.from_app, self.flask, environ)
         response = await self._loop.run_in_executor(self._threads, handled)
         sent = [
             (name.lower(), value)

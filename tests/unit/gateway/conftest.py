@@ -1,5 +1,9 @@
+import asyncio
 import dataclasses
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from rockstar_serving.gateway.observers import Comparison, Observer
 from rockstar_serving.gateway.settings import GatewayConfig
 from tests.contracts import make_contract
 from tests.images import png, stroke
+from tests.rsgi_client import RsgiApp, event_loop
 from tests.table_models import regression, table_classifier
 from tfs_api.messages.example_pb2 import Example
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
@@ -207,12 +212,24 @@ def config() -> GatewayConfig:
     return dataclasses.replace(LIMITED, models=("toy",))
 
 
+@pytest.fixture(scope="session")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with event_loop() as loop:
+        yield loop
+
+
+@pytest.fixture(scope="module", params=["flask", "rsgi"])
+def create_gateway(request, loop) -> Callable[..., Any]:
+    """Creates gateways on each host; takes the arguments of create_app."""
+    return create_app if request.param == "flask" else partial(RsgiApp, loop)
+
+
 @pytest.fixture
-def http(server, config):
-    return create_app(config, server).test_client()
+def http(server, config, create_gateway):
+    return create_gateway(config, server).test_client()
 
 
 @pytest.fixture(scope="module")
-def http_forever():
+def http_forever(create_gateway):
     """One client for all examples of a property test, with the limits of `config`."""
-    return create_app(LIMITED, FakeServer.of_all_kinds()).test_client()
+    return create_gateway(LIMITED, FakeServer.of_all_kinds()).test_client()

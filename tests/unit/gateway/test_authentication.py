@@ -11,7 +11,7 @@ from flask import Blueprint
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import KeysError, read_keys
-from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.app import APIS
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.settings import (
     FilesError,
@@ -39,13 +39,13 @@ rate = "2/day"
 
 
 @pytest.fixture
-def keyed(config, server, notes, tmp_path):
+def keyed(config, server, notes, tmp_path, create_gateway):
     path = tmp_path / "keys.toml"
     path.write_text(KEYS)
 
     def keyed(apis=APIS, **settings):
         changed = dataclasses.replace(config, api_keys_file=str(path), **settings)
-        return create_app(changed, server, observers=[notes], apis=apis).test_client()
+        return create_gateway(changed, server, observers=[notes], apis=apis).test_client()
 
     return keyed
 
@@ -115,21 +115,23 @@ def test_the_default_rate(keyed):
     assert post(http, X_API_Key="key of alice").status_code == 429
 
 
-def test_keys_in_the_environment(config, server):
+def test_keys_in_the_environment(config, server, create_gateway):
     words = (f"carol:{digest('key of carol')}",)
-    http = create_app(dataclasses.replace(config, api_keys=words), server).test_client()
+    http = create_gateway(dataclasses.replace(config, api_keys=words), server).test_client()
     assert post(http, X_API_Key="key of carol").status_code == 200
     assert post(http).status_code == 401
 
 
-def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path):
+def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path, create_gateway):
     done = CliRunner().invoke(cli, ["gateway", "--make-key", "dave"])
     _, key, _, entry, _, word = done.stdout.split("\n\n")
     assert word.strip() == f"dave:{digest(key)}"
     assert tomllib.loads(entry)["keys"]["dave"]["sha256"] == digest(key)
     path = tmp_path / "keys.toml"
     path.write_text(entry)
-    http = create_app(dataclasses.replace(config, api_keys_file=str(path)), server).test_client()
+    http = create_gateway(
+        dataclasses.replace(config, api_keys_file=str(path)), server
+    ).test_client()
     assert post(http, X_API_Key=key).status_code == 200
     refused = CliRunner().invoke(cli, ["gateway", "--make-key", "d e"])
     assert refused.exit_code == 2
@@ -190,9 +192,9 @@ def test_bad_settings_are_named(monkeypatch, variable, value, says):
 SITE = "https://example.org"
 
 
-def test_a_named_site_is_allowed(config, server):
+def test_a_named_site_is_allowed(config, server, create_gateway):
     settings = dataclasses.replace(config, cors_origins=(SITE,))
-    http = create_app(settings, server).test_client()
+    http = create_gateway(settings, server).test_client()
     response = post(http, Origin=SITE)
     assert response.headers["Access-Control-Allow-Origin"] == SITE
     assert "X-Request-ID" in response.headers["Access-Control-Expose-Headers"]
@@ -218,8 +220,8 @@ def test_preflight_requests_need_no_key(keyed):
     assert refused.headers["Access-Control-Allow-Origin"] == SITE
 
 
-def test_all_sites_may_be_allowed(config, server):
-    http = create_app(dataclasses.replace(config, cors_origins=("*",)), server).test_client()
+def test_all_sites_may_be_allowed(config, server, create_gateway):
+    http = create_gateway(dataclasses.replace(config, cors_origins=("*",)), server).test_client()
     assert post(http, Origin=SITE).headers["Access-Control-Allow-Origin"] == "*"
 
 
@@ -227,11 +229,11 @@ def test_no_site_is_allowed_by_default(http):
     assert "Access-Control-Allow-Origin" not in post(http, Origin=SITE).headers
 
 
-def test_pages_have_headers_of_their_own(config, server):
+def test_pages_have_headers_of_their_own(config, server, create_gateway):
     blueprint = Blueprint("page", __name__)
     blueprint.get("/page")(lambda: "<p>hello")
     page = Api("page", blueprint, open=True, headers=PAGE_HEADERS)
-    http = create_app(config, server, apis=(*APIS, page)).test_client()
+    http = create_gateway(config, server, apis=(*APIS, page)).test_client()
     assert "default-src 'self'" in http.get("/page").headers["Content-Security-Policy"]
     other = http.get("/livez")
     assert "Content-Security-Policy" not in other.headers

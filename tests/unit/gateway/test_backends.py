@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -18,7 +18,14 @@ from rockstar_client.errors import (
     call_error,
 )
 from rockstar_serving.gateway import backends
-from rockstar_serving.gateway.backends import FAILURES, Batching, CircuitBreaker, LazyBackend
+from rockstar_serving.gateway.backends import (
+    FAILURES,
+    AsyncBatching,
+    Batching,
+    BatchLimits,
+    CircuitBreaker,
+    LazyBackend,
+)
 from tests.unit.gateway.conftest import FakeServer, Notes
 from tests.waiting import until
 from tfs_api.status import Code
@@ -190,7 +197,7 @@ class Callers:
         return self.pool.submit(self.backend.predict, query)
 
     def waiting(self) -> int:
-        return sum(len(queue.waiting) for queue in self.backend._queues.values())
+        return sum(len(queue.waiting) for queue in list(self.backend._queues.values()))
 
     def release(self) -> None:
         self.gated.gate.set()
@@ -205,13 +212,34 @@ def gated():
     return GatedBackend()
 
 
+@pytest.fixture(params=[Batching, AsyncBatching])
+def batching(request, loop):
+    """Creates either kind of batching around a backend."""
+    if request.param is Batching:
+        yield Batching
+        return
+    with ThreadPoolExecutor(32) as threads:
+        yield lambda *arguments: AsyncBatching(*arguments, loop, threads)
+
+
 @pytest.fixture
-def callers(gated, notes):
-    callers = Callers(Batching(gated, 8, 1, notes), gated)
-    yield callers
+def start_callers(gated, notes, batching):
+    started = []
+
+    def start_callers(limits=BatchLimits(8, 1)):
+        started.append(Callers(batching(gated, limits, notes), gated))
+        return started[-1]
+
+    yield start_callers
     gated.gate.set()
-    callers.pool.shutdown()
-    assert not callers.backend._queues
+    for callers in started:
+        callers.pool.shutdown()
+        until(lambda callers=callers: not callers.backend._queues)
+
+
+@pytest.fixture
+def callers(start_callers):
+    return start_callers()
 
 
 def answer(future) -> list[float]:
@@ -258,14 +286,13 @@ def test_a_full_batch_does_not_wait(callers, gated):
     answer(first)
 
 
-def test_as_many_calls_as_are_allowed_go_at_a_time(gated, notes):
-    callers = Callers(Batching(gated, 8, 2, notes), gated)
+def test_as_many_calls_as_are_allowed_go_at_a_time(start_callers, gated):
+    callers = start_callers(BatchLimits(8, 2))
     first, second = callers.hold(rows(0)), callers.hold(rows(1))
     others = [callers.queue(rows(n)) for n in (2, 3)]
     callers.release()
     assert [answer(future) for future in (first, second, *others)] == [[0], [2], [4], [6]]
     assert sorted(gated.sizes) == [1, 1, 2]
-    callers.pool.shutdown()
 
 
 def test_a_request_as_large_as_a_batch_goes_alone(callers, gated):
@@ -390,11 +417,13 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
     answer(first)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
-def test_everyone_gets_their_own(sizes, largest):
+def test_everyone_gets_their_own(batching, sizes, largest):
     gated = GatedBackend()
-    callers = Callers(Batching(gated, largest, 1, Notes()), gated)
+    callers = Callers(batching(gated, BatchLimits(largest, 1), Notes()), gated)
     try:
         futures = [
             callers.send(np.full((size, 1), index, np.float32)) for index, size in enumerate(sizes)

@@ -13,7 +13,7 @@ from flask import Blueprint
 from rockstar_client.calls import run
 from rockstar_client.errors import DeadlineExceededError, call_error
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.app import APIS, create_app
+from rockstar_serving.gateway.app import APIS
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse
 from rockstar_serving.gateway.observers import Observer
@@ -45,7 +45,7 @@ def test_a_deadline_that_passes_before_the_model_is_called(http, server):
     assert not server.batches
 
 
-def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
+def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config, create_gateway):
     begun, proceed = threading.Event(), threading.Event()
 
     def slowly(spec):
@@ -62,7 +62,7 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config):
     blueprint = Blueprint("slow", __name__)
     blueprint.get("/slow")(view)
     config = dataclasses.replace(config, preparing=1)
-    app = create_app(config, server, apis=(*APIS, Api("slow", blueprint)))
+    app = create_gateway(config, server, apis=(*APIS, Api("slow", blueprint)))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(app.test_client().get, "/slow")
         assert begun.wait(30)
@@ -112,8 +112,10 @@ class Echo:
         ("POST", "/echo/fail", {}, 500, "request id"),
     ],
 )
-def test_each_api_has_its_error_format(config, server, method, path, headers, status, says):
-    http = create_app(config, server, apis=(*APIS, Echo().api)).test_client()
+def test_each_api_has_its_error_format(
+    config, server, method, path, headers, status, says, create_gateway
+):
+    http = create_gateway(config, server, apis=(*APIS, Echo().api)).test_client()
     response = http.open(path, method=method, headers=headers)
     assert response.status_code == status
     assert set(response.get_json()) == {"error", "code"}
@@ -128,11 +130,13 @@ def test_each_api_has_its_error_format(config, server, method, path, headers, st
     ("code", "relayed", "kept"),
     [(Code.INVALID_ARGUMENT, 400, 502), (Code.NOT_FOUND, 404, 502), (Code.INTERNAL, 500, 502)],
 )
-def test_errors_of_the_model_server_are_relayed_by_some_apis(config, server, code, relayed, kept):
+def test_errors_of_the_model_server_are_relayed_by_some_apis(
+    config, server, code, relayed, kept, create_gateway
+):
     for relays, status in ((True, relayed), (False, kept)):
         echo = Echo(relays=relays)
         echo.failure = call_error(code, "its words")
-        http = create_app(config, server, apis=(*APIS, echo.api)).test_client()
+        http = create_gateway(config, server, apis=(*APIS, echo.api)).test_client()
         response = http.post("/echo/fail")
         assert response.status_code == status
         assert ("its words" in response.text) == (status < 500)
@@ -143,8 +147,10 @@ class Broken(Observer):
         raise RuntimeError("no room")
 
 
-def test_observers_get_every_response_and_their_errors_are_logged(config, server, notes, caplog):
-    http = create_app(config, server, observers=[Broken(), notes]).test_client()
+def test_observers_get_every_response_and_their_errors_are_logged(
+    config, server, notes, caplog, create_gateway
+):
+    http = create_gateway(config, server, observers=[Broken(), notes]).test_client()
     assert post(http, X_Request_ID="a-1").status_code == 200
     assert http.get("/nowhere").status_code == 404
     (context, status), (lost, missing) = notes.answers

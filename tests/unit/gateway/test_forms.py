@@ -6,7 +6,6 @@ import gzip
 import numpy as np
 import pytest
 
-from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.forms import Part, read_form
 from rockstar_serving.gateway.settings import GatewayConfig
 from tests.images import encoded, png, stroke
@@ -165,10 +164,10 @@ def test_however_the_pieces_are_cut(size):
 
 
 @pytest.mark.parametrize("size", [300_000, 2**20, 16 * 2**20])
-def test_files_of_any_size_up_to_the_limit(server, size):
+def test_files_of_any_size_up_to_the_limit(server, size, create_gateway):
     """Chunks of a large file do not count as a large field."""
     config = GatewayConfig(models=("toy",), max_body_bytes=16 * 2**20 + 1000)
-    http = create_app(config, server).test_client()
+    http = create_gateway(config, server).test_client()
     # Any bytes may follow a PNG.
     large = PNG + bytes(size - len(PNG))
     assert len(labels(http, form((FILE, large)))) == 1

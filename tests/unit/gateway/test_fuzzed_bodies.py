@@ -22,7 +22,8 @@ from tfs_api.open_inference import DATATYPES
 TAKEN_OR_REFUSED = (200, 400, 413)
 MODELS = st.sampled_from(["toy", "table", "number"])
 ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
-fuzzed = settings(max_examples=300, deadline=None)
+# On each host.
+fuzzed = settings(max_examples=150, deadline=None)
 
 
 def saved(image, kind, **options):
@@ -90,7 +91,7 @@ def predict(http, model, body, content_type):
 
 
 @given(MODELS, damaged(list(images())))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_images(http_forever, model, body):
     predict(http_forever, model, body, "image/png")
 

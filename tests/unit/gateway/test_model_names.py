@@ -6,7 +6,6 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from rockstar_serving.gateway.app import create_app
 from tests.contracts import make_contract
 from tests.images import png, stroke
 from tests.metrics import samples
@@ -17,9 +16,9 @@ IMAGE = np.zeros((1, 8, 8, 1), np.float32).tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_api_takes_it(config, name):
+def test_every_api_takes_it(config, name, create_gateway):
     config = dataclasses.replace(config, models=(name,))
-    http = create_app(config, FakeServer(**{name: make_contract()})).test_client()
+    http = create_gateway(config, FakeServer(**{name: make_contract()})).test_client()
     path = quote(name, safe="")
 
     def answer(method, url, **body):

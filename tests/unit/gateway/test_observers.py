@@ -1,5 +1,6 @@
 """Log lines, traces and payload samples of requests."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -8,10 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.context import RequestContext, trace_context, trace_headers
 from rockstar_serving.gateway.observers import AccessLog
-from rockstar_serving.gateway.settings import GatewayConfig
 from tests.unit.gateway.conftest import IMAGE, post
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -53,7 +52,7 @@ def test_probes_are_not_worth_a_line_unless_they_fail(http, server, caplog):
     assert [line.levelname for line in lines(caplog)] == ["WARNING"]
 
 
-def test_a_callers_trace_is_continued_upstream(server, config):
+def test_a_callers_trace_is_continued_upstream(server, config, create_gateway):
     seen = []
 
     class Listening(type(server)):
@@ -61,7 +60,7 @@ def test_a_callers_trace_is_continued_upstream(server, config):
             seen.append(dict(trace_headers()))
             return super().predict(query)
 
-    post(create_app(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
+    post(create_gateway(config, Listening()).test_client(), traceparent=PARENT, tracestate="a=1")
     (headers,) = seen
     version, trace_id, span_id, flags = headers["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", PARENT.split("-")[1], "01")
@@ -100,16 +99,10 @@ def test_a_later_version_of_the_header_is_understood():
     assert trace_context("01" + PARENT[2:] + "-more", None).trace_id == PARENT.split("-")[1]
 
 
-def payload_app(server, path, **settings):
-    config = GatewayConfig(
-        upstream="unused", models=("toy",), payload_log=str(path), payload_share=1.0, **settings
-    )
-    return create_app(config, server).test_client()
-
-
-def test_payloads_are_sampled_with_images_by_hash(server, tmp_path):
+def test_payloads_are_sampled_with_images_by_hash(config, server, create_gateway, tmp_path):
     path = tmp_path / "payloads.jsonl"
-    http = payload_app(server, path)
+    config = dataclasses.replace(config, payload_log=str(path), payload_share=1.0)
+    http = create_gateway(config, server).test_client()
     post(http, **{"X-Request-ID": "abc-2"})
     assert path.stat().st_mode & 0o077 == 0
     http.post("/predict/toy?partial=true", json={"instances": [[[0.5] * 8] * 8, "!"]})
@@ -126,13 +119,13 @@ def test_no_file_no_sample(http, server, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_spans_of_a_request_and_its_phases(server, config):
+def test_spans_of_a_request_and_its_phases(server, config, create_gateway):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     from rockstar_serving.gateway.tracing import Spans
 
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
-    http = create_app(config, server, observers=[spans]).test_client()
+    http = create_gateway(config, server, observers=[spans]).test_client()
     post(http, traceparent=PARENT)
     spans.close()
     found = {span.name: span for span in exporter.get_finished_spans()}
@@ -146,7 +139,7 @@ def test_spans_of_a_request_and_its_phases(server, config):
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
 
 
-def test_the_span_has_the_id_that_calls_upstream_carry(server, config):
+def test_the_span_has_the_id_that_calls_upstream_carry(server, config, create_gateway):
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     from rockstar_serving.gateway.observers import Observer
     from rockstar_serving.gateway.tracing import Spans
@@ -159,7 +152,7 @@ def test_the_span_has_the_id_that_calls_upstream_carry(server, config):
 
     exporter = export.InMemorySpanExporter()
     spans = Spans(exporter)
-    post(create_app(config, server, observers=[spans, Remember()]).test_client())
+    post(create_gateway(config, server, observers=[spans, Remember()]).test_client())
     spans.close()
     (whole,) = (s for s in exporter.get_finished_spans() if s.parent is None)
     assert f"{whole.context.span_id:016x}" == contexts[0].trace.span_id

@@ -52,13 +52,13 @@ def app(server):
 
 
 @pytest.fixture
-def http(app):
-    return app.test_client()
+def http(server, create_gateway):
+    return create_gateway(LIMITED, server).test_client()
 
 
 @pytest.fixture
-def document(http):
-    return json.loads(http.get("/openapi.json").data)
+def document(app):
+    return json.loads(app.test_client().get("/openapi.json").data)
 
 
 def test_it_is_valid(document):
@@ -152,9 +152,9 @@ def test_constants_in_the_document_are_those_of_the_code(document):
 
 
 @pytest.fixture
-def keyed(server):
+def keyed(server, create_gateway):
     keys = (f"alice:{hashlib.sha256(b'a key').hexdigest()}",)
-    return create_app(dataclasses.replace(LIMITED, api_keys=keys), server).test_client()
+    return create_gateway(dataclasses.replace(LIMITED, api_keys=keys), server).test_client()
 
 
 def test_keys_are_described_if_they_are_required(keyed, document):
@@ -227,9 +227,11 @@ ALWAYS = ("/livez", "/readyz", "/metrics", "/openapi.json", "/v2/health/live", "
 
 
 @pytest.mark.parametrize(("queue", "status"), [(0, 429), (1, 504)])
-def test_every_rejection_under_overload_is_described(server, document, queue, status):
+def test_every_rejection_under_overload_is_described(
+    server, document, create_gateway, queue, status
+):
     config = dataclasses.replace(LIMITED, threads=0, queue=queue, request_timeout=0.01)
-    http = create_app(config, server).test_client()
+    http = create_gateway(config, server).test_client()
     document = Document(document, strict=True)
     for operation in document.operations():
         if operation.path not in ALWAYS:

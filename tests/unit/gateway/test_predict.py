@@ -8,7 +8,6 @@ import pytest
 
 from rockstar_contract.contract import ImageInput
 from rockstar_contract.preprocessing import preprocess
-from rockstar_serving.gateway.app import create_app
 from tests.contracts import LABELS, STEPS, make_contract
 from tests.images import encoded, png, stroke
 from tests.unit.gateway.conftest import post
@@ -42,11 +41,13 @@ def test_multipart_with_several_files_keeps_their_order(http, server):
     assert response.get_json()["predictions"][1] == alone["predictions"][0]
 
 
-def test_large_files_of_a_form_need_no_room_on_disk(config, server, monkeypatch, tmp_path):
+def test_large_files_of_a_form_need_no_room_on_disk(
+    config, server, monkeypatch, tmp_path, create_gateway
+):
     """In a container that folder is small, and there may be many uploads at a time."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
     roomy = dataclasses.replace(config, max_body_bytes=2**20, max_pixels=2**20)
-    http = create_app(roomy, server).test_client()
+    http = create_gateway(roomy, server).test_client()
     large = png(np.zeros((900, 900), np.uint8), compress_level=0)
     head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
     body, form = head + large + b"\r\n--b--\r\n", "multipart/form-data; boundary=b"

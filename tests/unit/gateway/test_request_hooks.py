@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.authentication import trusted_addresses
 from tests.unit.gateway.conftest import IMAGE, post
 from tests.waiting import until
@@ -17,8 +16,10 @@ def in_flight(app):
 
 
 @pytest.fixture
-def app(config, server, notes):
-    return create_app(dataclasses.replace(config, threads=1, queue=1), server, observers=[notes])
+def app(config, server, notes, create_gateway):
+    return create_gateway(
+        dataclasses.replace(config, threads=1, queue=1), server, observers=[notes]
+    )
 
 
 @pytest.fixture
@@ -138,8 +139,8 @@ def test_the_page_without_a_slash_leads_to_the_one_with(http):
     assert (response.status_code, response.headers["Location"]) == (308, "/ml/")
 
 
-def test_the_prefix_of_other_addresses_is_ignored(server, config):
-    http = create_app(dataclasses.replace(config, trusted_proxies=("10.0.0.0/8",)), server)
+def test_the_prefix_of_other_addresses_is_ignored(server, config, create_gateway):
+    http = create_gateway(dataclasses.replace(config, trusted_proxies=("10.0.0.0/8",)), server)
     client = http.test_client()
     assert mounted_at(client, "/ml") == "/"
     assert mounted_at(client, "/ml", environ_overrides={"REMOTE_ADDR": "10.9.9.9"}) == "/ml"

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
 from rockstar_contract.errors import InvalidInputError
-from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.observers import Comparison
 from rockstar_serving.gateway.routes_file import Arm
 from rockstar_serving.gateway.routing import WAITING, Shadows, _at, _place, compare
@@ -24,7 +23,7 @@ from tfs_api.status import Code
 
 
 @pytest.fixture
-def routed(config, server, notes, tmp_path):
+def routed(config, server, notes, tmp_path, create_gateway):
     """The gateway with a routes file, in front of versions 1 to 3 of the toy."""
     server.versions |= {2: make_contract(version=2), 3: make_contract(version=3)}
 
@@ -32,7 +31,7 @@ def routed(config, server, notes, tmp_path):
         path = tmp_path / "routes.toml"
         path.write_text(text)
         settings = dataclasses.replace(config, routes=str(path))
-        return create_app(settings, server, observers=[notes]).test_client()
+        return create_gateway(settings, server, observers=[notes]).test_client()
 
     return routed
 

@@ -8,7 +8,6 @@ import pytest
 from rockstar_client.backend import TensorResponse
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import TensorInput, TensorSpec
-from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
 from tests.contracts import make_contract
 from tfs_api.status import Code
@@ -89,12 +88,14 @@ def test_a_text_to_a_model_of_other_inputs_gets_an_error_with_the_fix(http, serv
         assert "ids" in response.get_json()["detail"]
 
 
-def test_payloads_have_the_texts(server, sent, tmp_path):
+def test_payloads_have_the_texts(server, sent, tmp_path, create_gateway):
     path = tmp_path / "payloads.jsonl"
     config = GatewayConfig(
         upstream="unused", models=("toy",), payload_log=str(path), payload_share=1.0
     )
-    assert ask(create_app(config, server).test_client(), "film", "I loved it!").status_code == 200
+    assert (
+        ask(create_gateway(config, server).test_client(), "film", "I loved it!").status_code == 200
+    )
     assert json.loads(path.read_text())["examples"] == ["film", "I loved it!"]
 
 

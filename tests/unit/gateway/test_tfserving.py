@@ -11,7 +11,6 @@ from werkzeug.test import EnvironBuilder
 from rockstar_client.backend import Metadata, TensorResponse
 from rockstar_client.errors import call_error
 from rockstar_contract.contract import Contract
-from rockstar_serving.gateway.app import create_app
 from tests.contracts import make_contract
 from tests.unit.gateway.conftest import FakeServer, toy_probabilities
 from tfs_api.signature import Signature, TensorSpec, signature_def
@@ -43,8 +42,8 @@ def test_predict(http, server, where, asked, answered):
     )
 
 
-def test_observers_get_model_version_and_phases(config, server, notes):
-    http = create_app(config, server, observers=[notes]).test_client()
+def test_observers_get_model_version_and_phases(config, server, notes, create_gateway):
+    http = create_gateway(config, server, observers=[notes]).test_client()
     http.post("/v1/models/toy:predict", json={"instances": IMAGES.tolist()})
     assert seen(notes) == [("toy", 1, 2, 200)]
     phases = {phase.name for phase in notes.answers[0][0].phases}
@@ -93,9 +92,9 @@ class Lenient(FakeServer):
         return TensorResponse({"y": query.inputs["x"]}, self._version(query))
 
 
-def test_json_is_read_again_for_another_version(config):
+def test_json_is_read_again_for_another_version(config, create_gateway):
     server = Lenient()
-    http = create_app(config, server).test_client()
+    http = create_gateway(config, server).test_client()
 
     def ask(values):
         return http.post("/v1/models/toy:predict", json={"inputs": values}).get_json()
@@ -210,12 +209,12 @@ def test_hints_are_not_repeated(http):
 @pytest.mark.parametrize(
     "path", ["toy:predict", "t%6Fy:predict", "toy/versions/1:predict", "toy/metadata", "toy"]
 )
-def test_a_key_is_for_its_models(config, server, tmp_path, path):
+def test_a_key_is_for_its_models(config, server, tmp_path, path, create_gateway):
     keys = tmp_path / "keys.toml"
     digest = hashlib.sha256(b"key").hexdigest()
     keys.write_text(f"[keys.bob]\nsha256 = '{digest}'\nmodels = ['other']\n")
     changed = dataclasses.replace(config, api_keys_file=str(keys))
-    http = create_app(changed, server).test_client()
+    http = create_gateway(changed, server).test_client()
     method = "POST" if ":" in path else "GET"
     for base in ("/v1/models", "/V1/Models"):
         refused = http.open(f"{base}/{path}", method=method, json={"inputs": []})
@@ -229,21 +228,21 @@ def test_a_key_is_for_its_models(config, server, tmp_path, path):
     assert not server.metadata_reads
 
 
-def test_routes_are_followed(config, server, notes, tmp_path):
+def test_routes_are_followed(config, server, notes, tmp_path, create_gateway):
     server.versions[2] = make_contract(version=2)
     routes = tmp_path / "routes.toml"
     routes.write_text("[aliases.old]\nmodel = 'toy'\nversion = 1\n")
     changed = dataclasses.replace(config, routes=str(routes))
-    http = create_app(changed, server, observers=[notes]).test_client()
+    http = create_gateway(changed, server, observers=[notes]).test_client()
     for model in ("old", "toy", "old"):
         body = {"inputs": IMAGES.tolist()}
         assert http.post(f"/v1/models/{model}:predict", json=body).status_code == 200
     assert [version for _, version, _, _ in seen(notes)] == [1, 2, 1]
 
 
-def test_preflight_requests(config, server):
+def test_preflight_requests(config, server, create_gateway):
     changed = dataclasses.replace(config, cors_origins=("https://page.example",))
-    http = create_app(changed, server).test_client()
+    http = create_gateway(changed, server).test_client()
     headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
     response = http.options("/v1/models/toy:predict", headers=headers)
     assert response.status_code == 200
