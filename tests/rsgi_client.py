@@ -49,7 +49,7 @@ class RsgiApp:
     ) -> None:
         self._loop = loop
         self._gateway = RsgiGateway(
-            config, files or read_files(config), lambda: False, backend, **options
+            config, files or read_files(config), lambda: False, backend=backend, **options
         )
         self._gateway.__rsgi_init__(loop)
         self.extensions = self._gateway.flask.extensions

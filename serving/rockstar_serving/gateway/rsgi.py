@@ -7,6 +7,7 @@ Source: https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.m
 """
 
 import asyncio
+import contextlib
 import contextvars
 import io
 import logging
@@ -59,11 +60,8 @@ _PREDICT = re.compile(r"/predict/([^/]+)")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 # The path prefix of a proxy; the second is nginx's way to set it.
 _PREFIX, _SCRIPT_NAME = "x-forwarded-prefix", "script_name"
-# The name of a model in a path, which may contain slashes.
-_MODEL = re.compile(
-    r"(/predict/|/explain/|/v[12]/models/)(.+?)"
-    r"((?:/versions/[^/:]+|/labels/[^/:]+)?(?::\w+|/infer|/ready|/metadata)?)"
-)
+# The characters of a path that are not encoded (RFC 3986); names of models encode more.
+_UNRESERVED = "/:@!$&'()*+,;="
 
 log = logging.getLogger(__name__)
 
@@ -352,7 +350,8 @@ class RsgiGateway:
 
     async def _handle_in_thread(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle a request with Flask."""
-        headers, environ = scope.headers, _environ(scope)
+        headers, here = scope.headers, self._gateway
+        environ = _environ(scope, (*here.served.names, *here.aliases))
         length = _length(headers.get("content-length"))
         chunked = "transfer-encoding" in headers
         body = b""
@@ -375,16 +374,20 @@ class RsgiGateway:
             if chunked:
                 environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
-        handled = partial(Response.from_app, self.flask, environ)
-        response = await self._loop.run_in_executor(self._threads, handled)
-        sent = [
-            (name.lower(), value)
-            for name, value in response.headers.items()
-            if name.lower() != "content-length" or scope.method == "HEAD"
-        ]
+
+        def handle() -> tuple[int, list[tuple[str, str]], bytes]:
+            with contextlib.closing(Response.from_app(self.flask, environ)) as response:
+                sent = [
+                    (name.lower(), value)
+                    for name, value in response.headers.items()
+                    if name.lower() != "content-length" or scope.method == "HEAD"
+                ]
+                return response.status_code, sent, response.get_data()
+
+        status, sent, content = await self._loop.run_in_executor(self._threads, handle)
         if self._stopping():
             sent.append(("connection", "close"))
-        protocol.response_bytes(response.status_code, sent, response.get_data())
+        protocol.response_bytes(status, sent, content)
 
 
 def _length(header: str | None) -> int | None:
@@ -392,15 +395,29 @@ def _length(header: str | None) -> int | None:
     return int(header) if header is not None else None
 
 
-def _environ(scope: Scope) -> dict[str, Any]:
-    """The WSGI environment of a request without its body (PEP 3333)."""
+def _encoded(path: str, models: Iterable[str]) -> str:
+    """The path as the client has probably sent it; the server has decoded it.
+
+    Slashes and colons of known models were encoded: they do not separate segments.
+    """
+    for model in models:
+        if ("/" in model or ":" in model) and f"/{model}" in path:
+            before, _, rest = path.partition(f"/{model}")
+            if not rest or rest[0] in "/:":
+                name = quote(model, safe="")
+                return f"{quote(before, _UNRESERVED)}/{name}{quote(rest, _UNRESERVED)}"
+    return quote(path, _UNRESERVED)
+
+
+def _environ(scope: Scope, models: Iterable[str]) -> dict[str, Any]:
+    """The WSGI environment of a request without its body (PEP 3333).
+
+    Args:
+        scope: the request.
+        models: names of known models.
+    """
     host, _, port = scope.server.rpartition(":")
-    path = scope.path
-    # The server has decoded the path, but names of models may contain slashes.
-    if found := _MODEL.fullmatch(path):
-        raw = f"{found[1]}{quote(found[2], safe='')}{found[3]}"
-    else:
-        raw = quote(path)
+    path, raw = scope.path, _encoded(scope.path, models)
     environ = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",

@@ -65,14 +65,13 @@ def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
 
 
 def respond_view(
-    target: Route | None = None, model: str = "", invalid: StatusError | None = None
+    target: Route | None = None, invalid: StatusError | None = None, **_model: str
 ) -> Response:
     """See handle()."""
     if request.method == "OPTIONS":
         response = Response()
         response.allow.update(("GET", "POST"))
         return response
-    context().model = model
     cache: SignatureCache = current_app.extensions[_EXTENSION]
     return respond(handle(target or invalid, cache), gateway().backend)
 
@@ -87,6 +86,7 @@ def handle(target: Route | StatusError | None, cache: "SignatureCache") -> Steps
     try:
         if not isinstance(target, Route):
             raise target or AssertionError("_find_model() sets one of the two")
+        context().model = target.ref.name
         return HttpResponse((yield from _content(target, cache)))
     except CallError:
         raise

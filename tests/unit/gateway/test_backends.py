@@ -226,7 +226,8 @@ def batching(request, loop):
 def start_callers(gated, notes, batching):
     started = []
 
-    def start_callers(limits=BatchLimits(8, 1)):
+    def start_callers(max_calls=1):
+        limits = BatchLimits(8, max_calls)
         started.append(Callers(batching(gated, limits, notes), gated))
         return started[-1]
 
@@ -287,7 +288,7 @@ def test_a_full_batch_does_not_wait(callers, gated):
 
 
 def test_as_many_calls_as_are_allowed_go_at_a_time(start_callers, gated):
-    callers = start_callers(BatchLimits(8, 2))
+    callers = start_callers(max_calls=2)
     first, second = callers.hold(rows(0)), callers.hold(rows(1))
     others = [callers.queue(rows(n)) for n in (2, 3)]
     callers.release()

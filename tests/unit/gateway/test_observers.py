@@ -1,6 +1,5 @@
 """Log lines, traces and payload samples of requests."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -20,9 +19,9 @@ def lines(caplog):
     return [r for r in caplog.records if r.name == AccessLog.__module__]
 
 
-def test_one_line_for_each_request(config, server, caplog):
+def test_one_line_for_each_request(config, server, create_gateway, caplog):
     caplog.set_level(logging.INFO)
-    http = create_app(replace(config, log_format="json"), server).test_client()
+    http = create_gateway(replace(config, log_format="json"), server).test_client()
     post(http, **{"X-Request-ID": "abc-1"})
     post(http, data=b"nothing")
     good, bad = lines(caplog)
@@ -101,7 +100,7 @@ def test_a_later_version_of_the_header_is_understood():
 
 def test_payloads_are_sampled_with_images_by_hash(config, server, create_gateway, tmp_path):
     path = tmp_path / "payloads.jsonl"
-    config = dataclasses.replace(config, payload_log=str(path), payload_share=1.0)
+    config = replace(config, payload_log=str(path), payload_share=1.0)
     http = create_gateway(config, server).test_client()
     post(http, **{"X-Request-ID": "abc-2"})
     assert path.stat().st_mode & 0o077 == 0

@@ -5,10 +5,14 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from flask import Flask
 
 from rockstar_serving.gateway.authentication import trusted_addresses
 from tests.unit.gateway.conftest import IMAGE, post
 from tests.waiting import until
+
+# On the event loop, requests with small bodies run without a thread.
+LARGE = IMAGE + bytes(20_000)
 
 
 def in_flight(app):
@@ -27,7 +31,7 @@ def full(app, server):
     """An application with one running and one waiting request."""
     server.proceed.clear()
     with ThreadPoolExecutor(2) as pool:
-        requests = [pool.submit(post, app.test_client()) for _ in range(2)]
+        requests = [pool.submit(post, app.test_client(), data=LARGE) for _ in range(2)]
         until(lambda: in_flight(app) == 2 and server.entered)
         yield app
         server.proceed.set()
@@ -35,11 +39,12 @@ def full(app, server):
     assert in_flight(app) == 0
 
 
-def test_beyond_the_queue_requests_are_refused_before_their_body_is_read(full, notes):
-    body = io.BytesIO(IMAGE)
+def test_beyond_the_queue_requests_are_refused(full, notes):
+    body = io.BytesIO(LARGE)
     response = full.test_client().post("/predict/toy", input_stream=body, content_type="image/png")
     assert response.status_code == 429
-    assert body.tell() == 0
+    # An event loop needs no thread to receive it.
+    assert body.tell() == (0 if isinstance(full, Flask) else len(LARGE))
     assert int(response.headers["Retry-After"]) >= 1
     assert response.mimetype == "application/problem+json"
     assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
@@ -54,9 +59,9 @@ def test_probes_succeed_when_it_is_full(full, path):
 def test_time_in_the_queue_counts(app, server, notes):
     server.proceed.clear()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(post, app.test_client())
+        first = pool.submit(post, app.test_client(), data=LARGE)
         until(lambda: server.entered)
-        response = post(app.test_client(), X_Request_Timeout="0.05")
+        response = post(app.test_client(), data=LARGE, X_Request_Timeout="0.05")
         assert response.status_code == 504
         assert "0.05 s" in response.get_json()["detail"]
         server.proceed.set()
@@ -66,7 +71,7 @@ def test_time_in_the_queue_counts(app, server, notes):
 
 def test_there_is_room_again(full, server):
     server.proceed.set()
-    until(lambda: post(full.test_client()).status_code == 200)
+    until(lambda: post(full.test_client(), data=LARGE).status_code == 200)
 
 
 @pytest.mark.parametrize(
