@@ -425,9 +425,11 @@ class AsyncBatching(BackendWrapper):
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = BatchQueue(self._limits.of(query.model))
-            # Requests that arrived together share the first call.
-            self._loop.call_soon(self._start, key)
         queue.waiting.append(request)
+        is_full = sum(each.rows for each in queue.waiting) >= queue.max_rows
+        if len(queue.waiting) == 1 or is_full:
+            # Requests that arrived together share a call.
+            self._loop.call_soon(self._start, key)
         timer = self._loop.call_later(query.timeout, request.expire)
         try:
             outcome = await request.outcome
@@ -445,7 +447,9 @@ class AsyncBatching(BackendWrapper):
 
     def _start(self, key: BatchKey) -> None:
         """Start the calls that are possible now."""
-        queue = self._queues[key]
+        queue = self._queues.get(key)
+        if queue is None:
+            return
         queue.waiting = [request for request in queue.waiting if not request.outcome.done()]
         while queue.waiting:
             batch = queue.take_batch(only_full=queue.calls >= self._limits.max_calls)

@@ -18,6 +18,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from rockstar_serving.listening import reserve
 from tests.contracts import LABELS, make_contract
 from tests.images import png, stroke
 from tests.waiting import until
@@ -117,6 +118,7 @@ class Gateway:
     process: subprocess.Popen
     url: str
     log: Path
+    server: str
 
     @property
     def port(self) -> int:
@@ -155,31 +157,44 @@ def toy_server() -> Iterator[ToyServer]:
     server.stop()
 
 
-def launch(upstream: int, log: Path, *arguments: str, interpreter: Path | None = None) -> Gateway:
+def launch(
+    upstream: int,
+    log: Path,
+    *arguments: str,
+    server: str = "gunicorn",
+    interpreter: Path | None = None,
+) -> Gateway:
     """Starts a gateway on a free port, in front of the model server at a port.
 
     The interpreter of another environment runs the release that is installed there.
     """
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener, log.open("w") as file:
+    if server == "gunicorn":
+        bound = socket.create_server(("127.0.0.1", 0), backlog=512)
+    else:
+        bound = reserve("127.0.0.1", 0, "--bind")
+        arguments = ("--server=granian", *arguments)
+    with bound, log.open("w") as file:
         process = subprocess.Popen(
             [
                 *(interpreter or sys.executable, "-m", "rockstar_serving.gateway"),
                 f"--upstream=127.0.0.1:{upstream}",
-                f"--bind=fd://{listener.fileno()}",
+                f"--bind=fd://{bound.fileno()}",
                 *arguments,
             ],
             cwd=log.parent if interpreter else ROOT,
-            pass_fds=(listener.fileno(),),
+            pass_fds=(bound.fileno(),),
             stdout=file,
             stderr=file,
         )
-        return Gateway(process, f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+        return Gateway(process, f"http://127.0.0.1:{bound.getsockname()[1]}", log, server)
 
 
 @contextmanager
-def running(upstream: int, log: Path, *arguments: str) -> Iterator[Gateway]:
+def running(
+    upstream: int, log: Path, *arguments: str, server: str = "gunicorn"
+) -> Iterator[Gateway]:
     """Run a gateway; yields it when it responds."""
-    gateway = launch(upstream, log, *arguments)
+    gateway = launch(upstream, log, *arguments, server=server)
     try:
         until(lambda: gateway.ready("/livez"), what="a gateway that answers")
         yield gateway
@@ -189,22 +204,30 @@ def running(upstream: int, log: Path, *arguments: str) -> Iterator[Gateway]:
 
 def end(gateway: Gateway) -> None:
     if gateway.process.poll() is None:
-        gateway.process.send_signal(signal.SIGQUIT)
+        quick = signal.SIGQUIT if gateway.server == "gunicorn" else signal.SIGTERM
+        gateway.process.send_signal(quick)
     try:
         gateway.process.wait(15)
     finally:
         gateway.process.kill()
 
 
+@pytest.fixture(scope="module", params=["gunicorn", "granian"])
+def host(request: pytest.FixtureRequest) -> str:
+    """The HTTP server of the gateways."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def start_gateway(toy_server, tmp_path) -> Iterator:
+def start_gateway(toy_server, tmp_path, host) -> Iterator:
     """Starts gateways in front of the toy, and stops them at the end."""
     gateways: list[Gateway] = []
 
     def start(*arguments: str, interpreter: Path | None = None) -> Gateway:
         log = tmp_path / f"gateway-{len(gateways)}.log"
         options = ("--model=toy", *arguments)
-        gateway = launch(toy_server.port, log, *options, interpreter=interpreter)
+        gateway = launch(toy_server.port, log, *options, server=host, interpreter=interpreter)
         gateways.append(gateway)
         until(gateway.ready, what="a gateway that is ready")
         return gateway
