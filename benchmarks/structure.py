@@ -8,15 +8,16 @@ time is that of the application alone, called in a loop without a server.
 """
 
 import ast
-import io
+import asyncio
 import statistics
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +33,8 @@ from rockstar_client.backend import Query
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.contract import TensorInput
 from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.gateway.rsgi import RsgiGateway
+from rockstar_serving.gateway.settings import Files, GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import (
     EngineOptions,
@@ -128,8 +130,8 @@ def _imported(path: Path) -> set[str]:
 
 
 @contextmanager
-def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
-    """The gateway's application with the model in its process.
+def gateway_config(models: Path, name: str, upstream: int | None) -> Iterator[GatewayConfig]:
+    """The settings of a gateway with the model in its process.
 
     Args:
         models: folder of models.
@@ -143,46 +145,73 @@ def application(models: Path, name: str, upstream: int | None) -> Iterator[Any]:
             f'model_config_list {{ config {{ name: "{name}" base_path: "{base_path}" '
             'model_platform: "tensorflow" } }'
         )
-        yield create_app(
-            GatewayConfig(
-                upstream=f"127.0.0.1:{upstream}",
-                models=(name,),
-                models_config=str(config_file),
-                access_log=True,
-            )
+        yield GatewayConfig(
+            upstream=f"127.0.0.1:{upstream}", models=(name,), models_config=str(config_file)
         )
 
 
-def image_prediction(app: Any, name: str, image: bytes) -> Callable[[], None]:
+@contextmanager
+def application(config: GatewayConfig) -> Iterator[RsgiGateway]:
+    """The gateway's application, as `rockstar serve` runs it."""
+    with asyncio.Runner() as runner:
+        app = RsgiGateway(config, Files(), stopping=lambda: False)
+        app.__rsgi_init__(runner.get_loop())
+        yield app
+
+
+class ImageRequest:
+    """A request for the prediction of a PNG: an RSGI scope and protocol."""
+
+    http_version, scheme, method, query_string = "1.1", "http", "POST", ""
+    server = client = "127.0.0.1:80"
+
+    def __init__(self, name: str, image: bytes) -> None:
+        self.path = f"/predict/{name}"
+        self._image = image
+        self._headers = {"content-type": "image/png", "content-length": str(len(image))}
+
+    @property
+    def headers(self) -> Any:
+        """The headers; a dictionary has the methods that are needed."""
+        return self._headers
+
+    async def __call__(self) -> bytes:
+        """The body."""
+        return self._image
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in one chunk."""
+        yield self._image
+
+    def response_bytes(self, status: int, _headers: list[tuple[str, str]], body: bytes) -> None:
+        """Check the response."""
+        assert status == HTTPStatus.OK, body  # noqa: S101
+
+
+def image_prediction(app: RsgiGateway, name: str, image: bytes) -> Callable[[], None]:
     """A function that predicts one PNG with the application."""
+    request = ImageRequest(name, image)
+    loop = app.loop
+    return lambda: loop.run_until_complete(app.__rsgi__(request, request))
 
-    def predict() -> None:
-        environ = {
-            "REQUEST_METHOD": "POST",
-            "SCRIPT_NAME": "",
-            "PATH_INFO": f"/predict/{name}",
-            "QUERY_STRING": "",
-            "CONTENT_TYPE": "image/png",
-            "CONTENT_LENGTH": str(len(image)),
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": "127.0.0.1",
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(image),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        statuses: list[str] = []
-        response = app.wsgi_app(environ, lambda status, _headers: statuses.append(status))
-        body = b"".join(response)
-        getattr(response, "close", lambda: None)()
-        assert statuses == ["200 OK"], (statuses, body)  # noqa: S101
 
-    return predict
+def cpu_milliseconds(app: RsgiGateway, name: str, image: bytes, at_once: int) -> float:
+    """CPU time of this process per prediction of a PNG, the median of several rounds."""
+    request = ImageRequest(name, image)
+
+    async def predict_in_turn() -> None:
+        for _ in range(LOOPS // at_once):
+            await app.loop.create_task(app.__rsgi__(request, request))
+
+    async def predict_all() -> None:
+        await asyncio.gather(*(predict_in_turn() for _ in range(at_once)))
+
+    found = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        app.loop.run_until_complete(predict_all())
+        found.append((time.process_time() - started) / LOOPS * 1000)
+    return statistics.median(found)
 
 
 def count(trace: Trace, call: Callable[[], None], *, here: bool = False) -> str:
@@ -248,17 +277,6 @@ def rest_prediction(port: int | None, name: str, shape: tuple[int, ...]) -> Call
     return predict
 
 
-def cpu_milliseconds(call: Callable[[], None]) -> float:
-    """CPU time of all threads of this process per call, the median of several loops."""
-    found = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        for _ in range(LOOPS):
-            call()
-        found.append((time.process_time() - started) / LOOPS * 1000)
-    return statistics.median(found)
-
-
 @click.command()
 @click.option("--models", default="demo/models", type=click.Path(exists=True, path_type=Path))
 @click.option("--image", default="demo/samples/7.png", type=click.Path(exists=True, path_type=Path))
@@ -290,19 +308,20 @@ def main(models: Path, image: Path, model: str, show_files: bool) -> None:
         shape = 1, *spec.shape
         measure("gRPC Predict", grpc_prediction(server.grpc_port, model, shape))
         measure("REST predict", rest_prediction(server.rest_port, model, shape))
-        with application(models, model, server.grpc_port) as app:
-            measure("image prediction, gateway to model", image_prediction(app, model, content))
-            with http_server(app) as url, HttpClient(url) as client:
+        with gateway_config(models, model, server.grpc_port) as config:
+            with application(config) as app:
+                measure("image prediction, gateway to model", image_prediction(app, model, content))
+            with http_server(create_app(config)) as url, HttpClient(url) as client:
                 measure(
                     "HttpClient.predict",
                     lambda: (client.predict(model, content), None)[1],
                     here=True,
                 )
-        threading.setprofile(None)
-        # Threads keep the profile function that they started with, so start a new application.
-        with application(models, model, server.grpc_port) as app:
-            milliseconds = cpu_milliseconds(image_prediction(app, model, content))
-            rows["CPU of an image prediction in the application"] = f"{milliseconds:.2f} ms"
+            threading.setprofile(None)
+            # Threads keep the profile function that they started with: start a new application.
+            with application(config) as app:
+                one, eight = (cpu_milliseconds(app, model, content, n) for n in (1, 8))
+        rows["CPU of an image prediction, 1 and 8 at a time"] = f"{one:.2f}, {eight:.2f} ms"
     width = max(map(len, rows))
     for row, cell in rows.items():
         click.echo(f"{row:{width}}  {cell}")

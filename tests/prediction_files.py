@@ -14,6 +14,7 @@ from benchmarks.structure import (
     Trace,
     application,
     count,
+    gateway_config,
     grpc_prediction,
     image_prediction,
     model_server,
@@ -44,7 +45,10 @@ def trace_predictions(models: Path) -> dict[str, list[str]]:
         with model_server(models, "toy", RestOptions(port=None)) as server:
             count(trace, grpc_prediction(server.grpc_port, "toy", (1, 8, 8, 1)))
             files["grpc"] = list(trace.files)
-            with application(models, "toy", server.grpc_port) as app:
+            with (
+                gateway_config(models, "toy", server.grpc_port) as config,
+                application(config) as app,
+            ):
                 count(trace, image_prediction(app, "toy", png(stroke())))
                 files["http"] = list(trace.files)
     finally:

@@ -98,7 +98,10 @@ class Scope(Protocol):
     method: str
     path: str
     query_string: str
-    headers: Headers
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
 
 
 class HttpProtocol(Protocol):
@@ -119,6 +122,7 @@ class RsgiGateway:
 
     Attributes:
         flask: handles all requests but predictions.
+        loop: the event loop.
     """
 
     def __init__(
@@ -155,7 +159,7 @@ class RsgiGateway:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the models and create the application."""
-        self._loop = loop
+        self.loop = loop
         self._calls = CallThreads(loop, _MODEL_THREADS)
 
         def batching(backend: Backend, limits: BatchLimits, observer: Observer) -> Backend:
@@ -349,7 +353,7 @@ class RsgiGateway:
                 admission.leave()
 
         call = partial(contextvars.copy_context().run, respond)
-        return await self._loop.run_in_executor(self._threads, call)
+        return await self.loop.run_in_executor(self._threads, call)
 
     async def _handle_in_thread(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle a request with Flask."""
@@ -387,7 +391,7 @@ class RsgiGateway:
                 ]
                 return response.status_code, sent, response.get_data()
 
-        status, sent, content = await self._loop.run_in_executor(self._threads, handle)
+        status, sent, content = await self.loop.run_in_executor(self._threads, handle)
         if self._stopping():
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
