@@ -257,7 +257,7 @@ class RsgiGateway:
     ) -> None:
         sent = [("content-type", response.content_type), *response.headers.items()]
         sent += response_headers(current, api, self._config).items()
-        if self._stopping():
+        if self._stopping() or current.unread:
             sent.append(("connection", "close"))
         protocol.response_bytes(response.status, sent, response.body)
         self._gateway.observer.answered(current, response.status)
@@ -273,6 +273,7 @@ class RsgiGateway:
             TooLargeError: larger than config.max_body_bytes.
         """
         most = self._config.max_body_bytes
+        current.unread = True
         if length is not None and length > most:
             raise too_large(most, f"{length:,} bytes")
         began = time.monotonic()
@@ -281,7 +282,9 @@ class RsgiGateway:
         try:
             async with asyncio.timeout(self._config.upload_timeout):
                 if length is not None and length <= _SMALL_BODY:
-                    return await protocol()
+                    body = await protocol()
+                    current.unread = False
+                    return body
                 async for chunk in protocol:
                     chunks.append(chunk)
                     received += len(chunk)
@@ -299,6 +302,7 @@ class RsgiGateway:
         finally:
             self._bytes -= received
             current.uploading = time.monotonic() - began
+        current.unread = False
         return b"".join(chunks)
 
     async def _run_on_loop(
