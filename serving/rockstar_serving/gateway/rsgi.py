@@ -35,7 +35,7 @@ from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
 from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
 from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.context import RequestContext, set_context
-from rockstar_serving.gateway.errors import HttpResponse, rejection
+from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
 from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.request_hooks import new_context, response_headers, variable
 from rockstar_serving.gateway.routing import Upstream
@@ -54,6 +54,8 @@ _FEW_INSTANCES = 64
 _MOST_SMALL = 1024
 # Bodies of larger requests in memory.
 _MOST_BYTES = 512 * 2**20
+# How long the rest of a rejected body is received.
+_DISCARD_S = 2.0
 # Threads beyond those of admitted requests, for probes and pages.
 _MORE_THREADS = 32
 # Calls of models at a time.
@@ -232,14 +234,19 @@ class RsgiGateway:
         set_gateway(self._on_loop)
         set_context(current)
         length = _length(headers.get("content-length"))
+        current.unread = bool(length) or "transfer-encoding" in headers
         small = length is not None and length <= _SMALL_BODY
         try:
-            if current.error is not None:
-                raise current.error
-            if small and self._small_requests >= _MOST_SMALL:
-                raise rejection("full")
-            if self._keys is not None:
-                require_key(self._keys, current, model, self._gateway.observer)
+            try:
+                if current.error is not None:
+                    raise current.error
+                if small and self._small_requests >= _MOST_SMALL:
+                    raise rejection("full")
+                if self._keys is not None:
+                    require_key(self._keys, current, model, self._gateway.observer)
+            except Exception:
+                await _discard(_chunks(protocol), current)
+                raise
             body = await self._receive(protocol, length, current)
             current.receive = lambda: iter((body,))
             if small:
@@ -273,8 +280,9 @@ class RsgiGateway:
             TooLargeError: larger than config.max_body_bytes.
         """
         most = self._config.max_body_bytes
-        current.unread = True
+        arriving = _chunks(protocol)
         if length is not None and length > most:
+            await _discard(arriving, current)
             raise too_large(most, f"{length:,} bytes")
         began = time.monotonic()
         received = 0
@@ -285,7 +293,7 @@ class RsgiGateway:
                     body = await protocol()
                     current.unread = False
                     return body
-                async for chunk in protocol:
+                async for chunk in arriving:
                     chunks.append(chunk)
                     received += len(chunk)
                     self._bytes += len(chunk)
@@ -293,6 +301,9 @@ class RsgiGateway:
                         raise too_large(most, "more")
                     if self._bytes > _MOST_BYTES:
                         raise rejection("full")
+        except (ProblemError, TooLargeError):
+            await _discard(arriving, current)
+            raise
         except TimeoutError:
             raise too_slow(self._config.upload_timeout) from None
         except ProtocolClosed:
@@ -365,10 +376,10 @@ class RsgiGateway:
         environ = _environ(scope, (*here.served.names, *here.aliases))
         length = _length(headers.get("content-length"))
         chunked = "transfer-encoding" in headers
+        current = new_context(self._config, "", headers.get, scope.method)
         body = b""
         if length or chunked:
-            current = new_context(self._config, "", headers.get, scope.method)
-            current.path = scope.path
+            current.path, current.unread = scope.path, True
             set_gateway(self._gateway)
             set_context(current)
             try:
@@ -382,7 +393,7 @@ class RsgiGateway:
                 current.api = api.name
                 self._respond(protocol, current, api, error_response(error, api))
                 return
-            if chunked:
+            else:
                 environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
 
@@ -396,9 +407,26 @@ class RsgiGateway:
                 return response.status_code, sent, response.get_data()
 
         status, sent, content = await self.loop.run_in_executor(self._threads, handle)
-        if self._stopping():
+        if self._stopping() or current.unread:
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
+
+
+async def _chunks(protocol: HttpProtocol) -> AsyncIterator[bytes]:
+    """The chunks of a body; unlike the server's iterator, it can be continued."""
+    async for chunk in protocol:
+        yield chunk
+
+
+async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> None:
+    """Receive the rest of a body for a moment; clients that send all of it first need that."""
+    if current.header("expect") is not None:  # the client waits for the response
+        return
+    with contextlib.suppress(TimeoutError, ProtocolClosed):
+        async with asyncio.timeout(_DISCARD_S):
+            async for _ in chunks:
+                pass
+        current.unread = False
 
 
 def _length(header: str | None) -> int | None:

@@ -118,7 +118,6 @@ class Gateway:
     process: subprocess.Popen
     url: str
     log: Path
-    server: str
 
     @property
     def port(self) -> int:
@@ -186,7 +185,7 @@ def launch(
             stdout=file,
             stderr=file,
         )
-        return Gateway(process, f"http://127.0.0.1:{bound.getsockname()[1]}", log, server)
+        return Gateway(process, f"http://127.0.0.1:{bound.getsockname()[1]}", log)
 
 
 @contextmanager
@@ -204,8 +203,7 @@ def running(
 
 def end(gateway: Gateway) -> None:
     if gateway.process.poll() is None:
-        quick = signal.SIGQUIT if gateway.server == "gunicorn" else signal.SIGTERM
-        gateway.process.send_signal(quick)
+        gateway.process.send_signal(signal.SIGINT)
     try:
         gateway.process.wait(15)
     finally:

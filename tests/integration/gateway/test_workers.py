@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# The loggers of the servers themselves.
+OWN_LOGGERS = {"gunicorn": "gunicorn.error", "granian": "_granian"}
 COMMAND = [sys.executable, "-m", "rockstar_serving.gateway", "--model=toy"]
 
 
@@ -103,7 +105,7 @@ def test_a_folder_that_cannot_be_used(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
+def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server, host):
     gateway = start_gateway("--workers=2", "--log-format=json")
     trace = "0af7651916cd43dd8448eb211c80319c"
     traceparent = f"00-{trace}-b7ad6b7169203331-01"
@@ -111,7 +113,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
     bad = gateway.predict(b"nothing", **{"X-Request-ID": "bad-1"})
     assert (good.status_code, bad.status_code) == (200, 400)
     until(lambda: all(name in gateway.log.read_text() for name in ("good-1", "bad-1")))
-    # gunicorn's messages about an invalid request and a killed worker.
+    # The server's own messages about an invalid request and a killed worker.
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         assert connection.recv(100)
@@ -127,7 +129,7 @@ def test_each_line_of_a_json_log_is_an_object(start_gateway, toy_server):
 
     entries = [json.loads(line) for line in gateway.log.read_text().splitlines()]
     assert all({"timestamp", "level", "logger", "message"} <= entry.keys() for entry in entries)
-    assert "gunicorn.error" in {entry["logger"] for entry in entries}
+    assert OWN_LOGGERS[host] in {entry["logger"] for entry in entries}
     (line,) = (entry for entry in entries if entry.get("request_id") == "good-1")
     assert (line["trace_id"], line["status"], line["model"]) == (trace, 200, "toy")
     assert (line["version"], line["instances"], line["path"]) == (2, 1, "/predict/toy")
