@@ -1,6 +1,8 @@
 """TCP addresses to listen on."""
 
 import errno
+import ipaddress
+import os
 import socket
 
 from rockstar_serving import ServeError
@@ -92,3 +94,17 @@ def join(host: str, port: int) -> str:
 def reachable(host: str) -> str:
     """A host that reaches a listener from this machine, even if it listens on all addresses."""
     return _EVERYWHERE.get(host, host)
+
+
+def is_local(bind: str) -> bool:
+    """Whether a gateway's address can be reached only from this machine."""
+    if bind.startswith("unix:"):
+        return True
+    host = bind.rpartition(":")[0].strip("[]")
+    if bind.startswith("fd://"):
+        with socket.socket(fileno=os.dup(int(bind.removeprefix("fd://")))) as bound:
+            host = bound.getsockname()[0]
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # the path of a socket, or a name
+        return "/" in host

@@ -1,6 +1,7 @@
 """The command that runs a gateway: `rockstar gateway` and `python -m rockstar_serving.gateway`."""
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from rockstar_serving.gateway.settings import (
     settings,
     shown,
 )
-from rockstar_serving.listening import require_free
+from rockstar_serving.listening import is_local, require_free
 from rockstar_serving.options import Option, as_text
 
 if TYPE_CHECKING:
     from rockstar_serving.gateway.granian_server import GranianServer
     from rockstar_serving.gateway.server import GatewayServer
+
+log = logging.getLogger(__name__)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,6 +96,11 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
         server = _server(config_of(effective), as_json)
     except (SettingError, FilesError) as error:
         raise click.UsageError(str(error)) from error
+    if not server.files.keys and not is_local(server.config.bind):
+        log.warning(
+            "there are no API keys: anyone who reaches %s can use it; see --make-key",
+            server.config.bind,
+        )
     server.run()
 
 

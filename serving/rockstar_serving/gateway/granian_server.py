@@ -6,7 +6,9 @@ Source: https://github.com/emmett-framework/granian
 import ctypes
 import importlib
 import logging
+import mmap
 import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -29,8 +31,6 @@ from rockstar_serving.listening import join, reserve
 _CONNECTIONS = 2048
 # Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
 _OVERLAP_S = 2.0
-# The file that exists once the server is about to stop.
-_STOPPING = "stopping"
 # Lines of Granian in the gateway's format.
 _LOGGING = {
     "handlers": {},
@@ -58,13 +58,14 @@ class GranianServer:
         """
         self.config = config
         self._on_ready = on_ready
-        self._files = read_files(config)
+        self.files = read_files(config)
         self._counts = SharedCounts(config.metrics_dir)
-        self._flag = self._counts.path / _STOPPING
+        # Shared with the workers: 1 once the server is about to stop, and the number of reloads.
+        self._state = mmap.mmap(-1, 2)
 
     def stopping(self) -> bool:
         """Whether the server is about to stop: load balancers should send nothing new."""
-        return self._flag.exists()
+        return self._state[0] == 1
 
     def run(self) -> None:
         """Serve until a signal.
@@ -118,11 +119,16 @@ class GranianServer:
 
     def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
-        end_with_parent()
+        _end_with_parent()
         ignore_warnings()
         # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
-        return application(self.config, self._files, self.stopping, on_ready)
+        reloads = self._state[1]
+
+        def is_retiring() -> bool:
+            return self._state[0] == 1 or self._state[1] != reloads
+
+        return application(self.config, self.files, self.stopping, on_ready, is_retiring)
 
     def _drain_on_sigterm(self) -> None:
         """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
@@ -132,7 +138,7 @@ class GranianServer:
             if self.stopping() or not self.config.drain:
                 stop(number, frame)
                 return
-            self._flag.touch()
+            self._state[0] = 1
             signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
             signal.setitimer(signal.ITIMER_REAL, self.config.drain)
 
@@ -151,8 +157,10 @@ class GranianServer:
 
     def _reload(self) -> None:
         """On SIGHUP, before new workers replace the old ones."""
+        # The old workers' clients should connect again, before these end.
+        self._state[1] = (self._state[1] + 1) % 256
         try:
-            self._files = read_files(self.config)
+            self.files = read_files(self.config)
             log.info("read the routes file and the API keys again")
         except FilesError as error:
             log.error("kept the earlier routes and API keys: %s", error)
@@ -166,8 +174,14 @@ def _reserved(bind: str) -> socket.socket:
     return reserve(host.strip("[]"), int(port), "--bind")
 
 
-def end_with_parent() -> None:
-    """Make this process end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
-    if sys.platform == "linux":
+def _end_with_parent() -> None:
+    """Make this worker end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
+    # Until Granian handles signals in this process, they must end it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux" and parent is not None:
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        if os.getppid() != parent.pid:  # it has ended already
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -133,6 +133,7 @@ class RsgiGateway:
         files: Files,
         stopping: Callable[[], bool],
         on_ready: Callable[[], None] = lambda: None,
+        is_retiring: Callable[[], bool] = lambda: False,
         backend: Backend | None = None,
         observers: Sequence[Observer] = (),
         apis: tuple[Api, ...] = APIS,
@@ -144,6 +145,7 @@ class RsgiGateway:
             files: contents of the files that they name.
             stopping: whether the gateway is about to stop.
             on_ready: called once the worker listens.
+            is_retiring: whether clients should connect again, to another worker.
             backend: see create_app.
             observers: see create_app.
             apis: see create_app.
@@ -152,6 +154,7 @@ class RsgiGateway:
         self._files = files
         self._stopping = stopping
         self._on_ready = on_ready
+        self._is_retiring = is_retiring
         self._backend = backend
         self._observers = observers
         self._apis = apis
@@ -264,7 +267,7 @@ class RsgiGateway:
     ) -> None:
         sent = [("content-type", response.content_type), *response.headers.items()]
         sent += response_headers(current, api, self._config).items()
-        if self._stopping() or current.unread:
+        if self._is_retiring() or current.unread:
             sent.append(("connection", "close"))
         protocol.response_bytes(response.status, sent, response.body)
         self._gateway.observer.answered(current, response.status)
@@ -407,7 +410,7 @@ class RsgiGateway:
                 return response.status_code, sent, response.get_data()
 
         status, sent, content = await self.loop.run_in_executor(self._threads, handle)
-        if self._stopping() or current.unread:
+        if self._is_retiring() or current.unread:
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
 

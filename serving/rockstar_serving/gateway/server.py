@@ -5,7 +5,6 @@ Server hooks: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
 """
 
 import contextlib
-import ipaddress
 import logging
 import mmap
 import os
@@ -54,7 +53,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """
         self.config = config
         self._on_ready = on_ready
-        self._files = read_files(config)
+        self.files = read_files(config)
         self._counts = SharedCounts(config.metrics_dir)
         # A byte of memory shared with the workers: 1 once the server is about to stop.
         self._stopping = mmap.mmap(-1, 1)
@@ -107,18 +106,13 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
         return create_app(
             self.config,
-            files=self._files,
+            files=self.files,
             stopping=lambda: self.stopping,
             close_connection=lambda: self._current.request.force_close(),
         )
 
     def run(self) -> None:
         """Serve until a signal; does not return."""
-        if not self._files.keys and not _is_local(self.config.bind):
-            log.warning(
-                "there are no API keys: anyone who reaches %s can use it; see --make-key",
-                self.config.bind,
-            )
         try:
             super().run()
         finally:
@@ -149,7 +143,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
     def _on_reload(self, _arbiter: Any) -> None:
         """On SIGHUP, before new workers replace the old ones."""
         try:
-            self._files = read_files(self.config)
+            self.files = read_files(self.config)
             log.info("read the routes file and the API keys again")
         except FilesError as error:
             log.error("kept the earlier routes and API keys: %s", error)
@@ -211,20 +205,6 @@ def _report_upstream(app: "Flask", upstream: str) -> None:
                 "%s does not serve %s yet (%s): requests get an error until it does",
                 *(upstream, model, state["reason"]),
             )
-
-
-def _is_local(bind: str) -> bool:
-    """Whether an address can be reached only from this machine."""
-    if bind.startswith("unix:"):
-        return True
-    host = bind.rpartition(":")[0].strip("[]")
-    if bind.startswith("fd://"):
-        with socket.socket(fileno=os.dup(int(bind.removeprefix("fd://")))) as listener:
-            host = listener.getsockname()[0]
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the path of a socket, or a name
-        return "/" in host
 
 
 class _Log(Logger):  # type: ignore[misc]

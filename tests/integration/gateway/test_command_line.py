@@ -2,6 +2,8 @@
 
 import json
 import signal
+import socket
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -144,10 +146,30 @@ def test_check_of_another_server(toy_server):
     assert check["fix"]
 
 
-def test_a_gateway_prints_its_address_as_json(toy_server, tmp_path):
+def test_a_gateway_prints_its_address_as_json(toy_server, tmp_path, host):
     upstream = f"127.0.0.1:{toy_server.port}"
-    options = ("--bind=127.0.0.1:0", "--upstream", upstream, "--model=toy")
+    server = f"--server={host}"
+    options = ("--bind=127.0.0.1:0", "--upstream", upstream, "--model=toy", server)
     with serving("gateway", *options, log=tmp_path / "log") as printed:
         assert (printed["upstream"], printed["models"]) == (upstream, ["toy"])
         found = json.loads(invoke("check", "--url", printed["http"], "--json").stdout)
         assert found["checks"][0]["detail"] == "alive"
+
+
+def test_a_unix_socket(toy_server, tmp_path, host):
+    path, upstream = tmp_path / "socket", f"127.0.0.1:{toy_server.port}"
+    options = (f"--bind=unix:{path}", "--upstream", upstream, "--model=toy", f"--server={host}")
+    with serving("gateway", *options, log=tmp_path / "log") as printed:
+        assert printed["http"] == f"unix:{path}"
+        client = HTTPConnection("localhost")
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.connect(str(path))
+        for url, prefix in (
+            ("/predict/toy", {}),
+            ("/ml/predict/toy", {"X-Forwarded-Prefix": "/ml"}),
+        ):
+            headers = {"Content-Type": "image/png", **prefix}
+            client.request("POST", url, png(stroke()), headers)
+            response = client.getresponse()
+            assert (response.status, json.load(response)["model"]) == (200, "toy")
+        client.close()

@@ -7,26 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.gateway.app import create_app
-from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import ServerOptions
 from rockstar_serving.model_server.server import ModelServer
 from tests.environments import TRITONCLIENT, answers_of, environment
-from tests.http_servers import application
+from tests.integration.gateway.conftest import running
 from tests.model_fixtures import SIDE, document, probabilities, write_version
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """The URL of a gateway in front of a toy model."""
+def address(tmp_path: Path, host: str) -> Iterator[str]:
+    """The address of a gateway in front of a toy model."""
     write_version(tmp_path / "toy", 1)
     with ModelServer(ServerOptions((ModelConfig("toy", tmp_path / "toy"),))) as models:
-        assert models.grpc_address is not None
-        app = create_app(GatewayConfig(upstream=models.grpc_address, models=("toy",)))
-        with application(app) as url:
-            yield url.removeprefix("http://")
-        app.extensions["gateway"].backend.close()
+        assert models.grpc_port is not None
+        options = ("--model=toy", "--workers=1")
+        with running(models.grpc_port, tmp_path / "log", *options, server=host) as gateway:
+            yield gateway.url.removeprefix("http://")
 
 
 def ask(python: Path, client: str, address: str, images: Any) -> Any:

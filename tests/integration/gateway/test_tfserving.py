@@ -36,9 +36,11 @@ def upstream(golden_models: Path) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def gateway(upstream: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(
+    upstream: int, host: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     log = tmp_path_factory.mktemp("gateway") / "log"
-    with running(upstream, log, "--model=half_plus", "--workers=1") as gateway:
+    with running(upstream, log, "--model=half_plus", "--workers=1", server=host) as gateway:
         yield gateway
 
 
@@ -53,13 +55,13 @@ def test_intended_differences(gateway: Gateway) -> None:
     assert all(rest_cases.replay(name, address, embedded=True) for name in OURS)
 
 
-def test_a_client_gains_keys_limits_and_metrics(upstream: int, tmp_path: Path) -> None:
+def test_a_client_gains_keys_limits_and_metrics(upstream: int, host: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys.toml"
     digest = hashlib.sha256(b"key").hexdigest()
     keys.write_text(f"[keys.alice]\nsha256 = '{digest}'\nmodels = ['half_plus']\nrate = '4/day'\n")
     arguments = (f"--api-keys-file={keys}", "--model=half_plus", "--workers=1")
     with (
-        running(upstream, tmp_path / "log", *arguments) as gateway,
+        running(upstream, tmp_path / "log", *arguments, server=host) as gateway,
         requests.Session() as session,
     ):
         models = f"{gateway.url}/v1/models"

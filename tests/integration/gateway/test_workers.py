@@ -14,6 +14,7 @@ import requests
 
 from rockstar_client.errors import CallError, OverloadedError
 from rockstar_client.http import HttpClient
+from rockstar_serving.listening import listener, reserve
 from tests.integration.gateway.conftest import ROOT, total
 from tests.waiting import until
 
@@ -95,9 +96,9 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     assert len(list(tmp_path.glob("*/counter_*.db"))) <= 3
 
 
-def test_a_folder_that_cannot_be_used(tmp_path):
+def test_a_folder_that_cannot_be_used(tmp_path, host):
     missing = tmp_path / "missing"
-    command = [*COMMAND, f"--metrics-dir={missing}"]
+    command = [*COMMAND, f"--server={host}", f"--metrics-dir={missing}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "ROCKSTAR_METRICS_DIR: expected a folder to write to, got" in done.stderr
@@ -160,11 +161,12 @@ def test_workers_share_the_limits_of_keys(start_gateway, tmp_path):
         client.models()
 
 
-def test_a_warning_if_others_can_reach_a_gateway_without_keys():
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        command = [*COMMAND, f"--bind=fd://{listener.fileno()}"]
+def test_a_warning_if_others_can_reach_a_gateway_without_keys(host):
+    bind = {"gunicorn": listener, "granian": reserve}[host]
+    with bind("0.0.0.0", 0, "--bind") as bound:
+        command = [*COMMAND, f"--server={host}", f"--bind=fd://{bound.fileno()}"]
         process = subprocess.Popen(
-            command, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE, text=True
+            command, cwd=ROOT, pass_fds=(bound.fileno(),), stderr=subprocess.PIPE, text=True
         )
         try:
             assert process.stderr is not None
