@@ -218,8 +218,8 @@ def batching(request, loop):
     if request.param is Batching:
         yield Batching
         return
-    with ThreadPoolExecutor(32) as threads:
-        yield lambda *arguments: AsyncBatching(*arguments, loop, threads)
+    threads = CallThreads(loop, 32)
+    yield lambda *arguments: AsyncBatching(*arguments, loop, threads)
 
 
 @pytest.fixture
