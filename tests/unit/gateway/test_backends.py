@@ -26,6 +26,7 @@ from rockstar_serving.gateway.backends import (
     CircuitBreaker,
     LazyBackend,
 )
+from rockstar_serving.gateway.call_threads import CallThreads
 from tests.unit.gateway.conftest import FakeServer, Notes
 from tests.waiting import until
 from tfs_api.status import Code
