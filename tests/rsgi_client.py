@@ -13,7 +13,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 from werkzeug.test import Client
 
 from rockstar_client.backend import Backend
-from rockstar_serving.gateway.rsgi import RsgiGateway
+from rockstar_serving.gateway.rsgi import Headers, RsgiGateway
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Scope:
         self.method = environ["REQUEST_METHOD"]
         self.path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
         self.query_string = environ["QUERY_STRING"]
-        self.headers = _Headers(environ)
+        self.headers: Headers = _Headers(environ)
 
 
 class _Protocol:
