@@ -4,6 +4,7 @@ A shadow gets copies of requests; its answers are compared and discarded. One ba
 makes the copies. If its queue is full, a copy is dropped.
 """
 
+import copy
 import hashlib
 import logging
 import queue
@@ -175,7 +176,11 @@ class RoutedBackend(BackendWrapper, Upstream):
 
 
 class RoutedPredictor(Upstream):
-    """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe."""
+    """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe.
+
+    Attributes:
+        preprocessing: limits requests that preprocess at a time; None: no limit.
+    """
 
     def __init__(
         self,
@@ -203,7 +208,13 @@ class RoutedPredictor(Upstream):
         self._router = router
         self._shadows = shadows
         self._observer = observer
-        self._preprocessing = threading.Semaphore(preprocess_at_once)
+        self.preprocessing: threading.Semaphore | None = threading.Semaphore(preprocess_at_once)
+
+    def for_event_loop(self) -> "RoutedPredictor":
+        """The same, without waiting to preprocess: an event loop must not, and has one thread."""
+        predictor = copy.copy(self)
+        predictor.preprocessing = None
+        return predictor
 
     def predict(
         self,
@@ -233,13 +244,15 @@ class RoutedPredictor(Upstream):
         """
 
         def limited(spec: Input) -> ModelInputs:
-            while not self._preprocessing.acquire(timeout=current.time_left()):
+            limit = self.preprocessing
+            while limit is not None and not limit.acquire(timeout=current.time_left()):
                 continue
             try:
                 with current.phase("preprocess"):
                     return prepare(spec)
             finally:
-                self._preprocessing.release()
+                if limit is not None:
+                    limit.release()
 
         def predict(to: Query, shadow: Query | None) -> Steps[Predicted]:
             predicted = yield from self._steps.predict(to, limited, current.time_left)

@@ -186,7 +186,8 @@ class RsgiGateway:
             max_pixels=min(_SMALL_PIXELS, self._config.max_pixels),
             max_instances=min(_FEW_INSTANCES, self._config.max_instances),
         )
-        self._on_loop = replace(self._gateway, config=small)
+        predictor = self._gateway.predictor.for_event_loop()
+        self._on_loop = replace(self._gateway, config=small, predictor=predictor)
         self._signatures = tfserving.SignatureCache()
         self._keys = self._files.keys or None
         # The loop starts to run once the server listens.

@@ -18,7 +18,7 @@ from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse
 from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.state import gateway
-from tests.unit.gateway.conftest import post
+from tests.unit.gateway.conftest import IMAGE, post
 from tfs_api.status import Code
 
 
@@ -45,7 +45,9 @@ def test_a_deadline_that_passes_before_the_model_is_called(http, server):
     assert not server.batches
 
 
-def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config, create_gateway):
+@pytest.fixture
+def preparing(server, config, create_gateway):
+    """A gateway that preprocesses one request at a time, and does so until the test ends."""
     begun, proceed = threading.Event(), threading.Event()
 
     def slowly(spec):
@@ -66,11 +68,23 @@ def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(server, config, cr
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(app.test_client().get, "/slow")
         assert begun.wait(30)
-        waited = post(app.test_client(), X_Request_Timeout="0.2")
+        yield app
         proceed.set()
-        assert waited.status_code == 504
         assert first.result().status_code == 200
         assert post(app.test_client()).status_code == 200
+
+
+def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(preparing):
+    bulky = IMAGE + bytes(20_000)
+    waited = post(preparing.test_client(), data=bulky, X_Request_Timeout="0.2")
+    assert waited.status_code == 504
+
+
+@pytest.mark.parametrize("create_gateway", ["rsgi"], indirect=True)
+def test_the_event_loop_does_not_wait_for_a_turn_to_prepare(preparing):
+    http = preparing.test_client()
+    assert post(http, X_Request_Timeout="5").status_code == 200
+    assert http.get("/livez").status_code == 200
 
 
 @pytest.mark.parametrize(
