@@ -119,7 +119,7 @@ class GranianServer:
 
     def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
-        _end_with_parent()
+        _end_with_parent(handled=False)
         ignore_warnings()
         # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
@@ -128,7 +128,12 @@ class GranianServer:
         def is_retiring() -> bool:
             return self._state[0] == 1 or self._state[1] != reloads
 
-        return application(self.config, self.files, self.stopping, on_ready, is_retiring)
+        def on_start() -> None:
+            # A signal that arrives before the event loop runs can be lost.
+            _end_with_parent(handled=True)
+            on_ready()
+
+        return application(self.config, self.files, self.stopping, on_start, is_retiring)
 
     def _drain_on_sigterm(self) -> None:
         """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
@@ -174,11 +179,15 @@ def _reserved(bind: str) -> socket.socket:
     return reserve(host.strip("[]"), int(port), "--bind")
 
 
-def _end_with_parent() -> None:
-    """Make this worker end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
-    # Until Granian handles signals in this process, they must end it.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+def _end_with_parent(*, handled: bool) -> None:
+    """Make this worker end when its parent ends, even by SIGKILL: prctl(2), Linux only.
+
+    Args:
+        handled: whether Granian handles signals in this process; until then they must end it.
+    """
+    if not handled:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if sys.platform == "linux" and parent is not None:
         set_parent_death_signal = 1
