@@ -2,9 +2,9 @@
 
     python -m benchmarks.request_profile --models demo/models --image demo/samples/7.png
 
-Needs Linux, wrk, and py-spy (`pip install py-spy`), which may look into other processes. While
-callers ask for one prediction at a time each, py-spy looks 500 times a second at what one worker's
-threads do. A stage's time is its share of the CPU time that all workers take for an answer.
+Needs Linux, wrk, and py-spy (`pip install py-spy`) with permission to read other processes. Under
+load, py-spy samples the threads of one worker 500 times per second. The time of a stage is its
+share of the samples, times the CPU time of all workers per request.
 """
 
 import shutil
@@ -27,19 +27,20 @@ from benchmarks.serving.systems import Request
 WITHIN = {
     "running the model": ("ai_edge_litert/",),
     "decoding the image": ("rockstar_contract/images.py",),
-    "preparing it": ("rockstar_contract/preprocessing.py", "rockstar_contract/inputs.py"),
-    "counting": ("gateway/metrics.py",),
-    "logging": ("gateway/observers.py",),
-    "the answer's labels and JSON": ("rockstar_contract/contract.py", "gateway/answers.py"),
-    "waiting for connections": ("selectors.py",),
+    "preprocessing it": ("rockstar_contract/preprocessing.py", "rockstar_contract/inputs.py"),
+    "metrics": ("gateway/metrics.py",),
+    "access log": ("gateway/observers.py",),
+    "labels and JSON": ("rockstar_contract/contract.py", "gateway/answers.py"),
+    "waiting": ("selectors.py",),
 }
 # Otherwise, to the stage of its innermost frame in one of these packages.
 INNERMOST = {
     "flask/": "Flask and Werkzeug",
     "werkzeug/": "Flask and Werkzeug",
-    "gunicorn/": "HTTP (gunicorn)",
-    "rockstar_serving/": "limits, routing, batches and the like",
-    "rockstar_client/": "limits, routing, batches and the like",
+    "granian/": "HTTP (Granian)",
+    "asyncio/": "event loop",
+    "rockstar_serving/": "limits, routing, batching, …",
+    "rockstar_client/": "limits, routing, batching, …",
 }
 
 
@@ -56,11 +57,11 @@ def main(models: Path, image: Path, model: str, connections: int, seconds: int, 
         raise click.ClickException(f"not installed: {', '.join(missing)}")
     request = Request(f"/predict/{model}", "image/png", image.read_bytes())
     with _service(models, port) as workers:
-        # Both have begun, and nothing is done for the first time.
+        # Warm up both workers.
         http_load(port, [request], connections, 2)
         usages = [Usage(pid) for pid in workers]
         before = sum(usage.cpu() for usage in usages)
-        load, samples = _looked_at(workers[0], port, request, connections, seconds)
+        load, samples = _sampled_load(workers[0], port, request, connections, seconds)
         spent = sum(usage.cpu() for usage in usages) - before
     microseconds = 1e6 * spent / load.requests
     click.echo(
@@ -73,14 +74,14 @@ def main(models: Path, image: Path, model: str, connections: int, seconds: int, 
 
 @contextmanager
 def _service(models: Path, port: int) -> Iterator[list[int]]:
-    """The pids of the gateway's workers, from when it answers until the end."""
+    """Run `rockstar serve`; yields the process ids of the gateway's workers."""
     command = [sys.executable, "-m", "rockstar_cli", "serve", f"--models={models}"]
     ports = [f"--port={port}", "--grpc-port=0", "--rest-port=0"]
     process = subprocess.Popen(
         [*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
-        # Ends with the last line that it prints when it is ready, or with its end.
+        # The last line that it prints when it is ready.
         if not any("Ctrl-C" in line for line in process.stdout or ()):
             raise click.ClickException(f"rockstar serve --models {models} ended: try it alone")
         (gateway,) = (
@@ -100,22 +101,22 @@ def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
-def _looked_at(
+def _sampled_load(
     worker: int, port: int, request: Request, connections: int, seconds: int
 ) -> tuple[Load, Counter[str]]:
-    """What came of a load, and how often a worker was seen in each stage meanwhile."""
+    """Apply a load; returns it, and the samples of a worker by stage."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "samples"
         duration = f"--duration={seconds - 1}"
         command = ["py-spy", "record", "--format=raw", "--rate=500", duration]
-        look = threading.Thread(
+        sampler = threading.Thread(
             target=lambda: subprocess.run(
                 [*command, f"--pid={worker}", f"--output={output}"], capture_output=True, check=True
             )
         )
-        look.start()
+        sampler.start()
         load = http_load(port, [request], connections, seconds)
-        look.join()
+        sampler.join()
         samples: Counter[str] = Counter()
         for line in output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
