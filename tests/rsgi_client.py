@@ -54,6 +54,9 @@ class RsgiApp:
         self._gateway.__rsgi_init__(loop)
         self.extensions = self._gateway.flask.extensions
 
+    def close(self) -> None:
+        self._gateway.__rsgi_del__(self._loop)
+
     def test_client(self) -> Client:
         return Client(self, Response)
 

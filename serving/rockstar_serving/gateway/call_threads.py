@@ -1,6 +1,7 @@
 """Threads for the blocking calls of an event loop."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -26,7 +27,9 @@ class CallThreads:
         self._loop = loop
         self._most = most
         self._started = self._busy = 0
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
+        # None ends a thread.
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None]
+        self._calls = SimpleQueue()
 
     def run(self, call: Callable[[], Result]) -> "asyncio.Future[Result]":
         """Run a function in a thread; call this on the event loop."""
@@ -38,16 +41,22 @@ class CallThreads:
         self._calls.put((call, future))
         return future
 
+    def close(self) -> None:
+        """End the threads, each after its current call."""
+        for _ in range(self._started):
+            self._calls.put(None)
+
     def _work(self) -> None:
-        while True:
-            call, future = self._calls.get()
+        while (given := self._calls.get()) is not None:
+            call, future = given
             result = error = None
             try:
                 result = call()
             except Exception as caught:  # any failure is the caller's to handle
                 error = caught
-            self._loop.call_soon_threadsafe(self._end, future, result, error)
-            del call, future, result, error
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
+                self._loop.call_soon_threadsafe(self._end, future, result, error)
+            del given, call, future, result, error
 
     def _end(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
         self._busy -= 1

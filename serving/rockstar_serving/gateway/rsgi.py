@@ -193,6 +193,11 @@ class RsgiGateway:
         # The loop starts to run once the server listens.
         loop.call_soon(self._on_ready)
 
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """End the threads; the server calls it when the worker stops."""
+        self._calls.close()
+        self._threads.shutdown(wait=False)
+
     async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle one request."""
         endpoint = self._endpoint(scope) if scope.method == "POST" else None
@@ -206,8 +211,8 @@ class RsgiGateway:
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         """The prediction that a path names; None for other requests."""
-        path, here = scope.path, self._gateway
-        if _PREFIX in scope.headers or _SCRIPT_NAME in scope.headers:
+        path, headers, here = scope.path, scope.headers, self._gateway
+        if _PREFIX in headers or _SCRIPT_NAME in headers:
             return None
         if found := _PREDICT.fullmatch(path):
             model = found[1]

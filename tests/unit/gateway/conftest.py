@@ -2,7 +2,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -219,9 +219,16 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture(scope="module", params=["flask", "rsgi"])
-def create_gateway(request, loop) -> Callable[..., Any]:
+def create_gateway(request, loop) -> Iterator[Callable[..., Any]]:
     """Creates gateways on each host; takes the arguments of create_app."""
-    return create_app if request.param == "flask" else partial(RsgiApp, loop)
+    with ExitStack() as apps:
+        yield (
+            create_app
+            if request.param == "flask"
+            else lambda *arguments, **options: apps.enter_context(
+                closing(RsgiApp(loop, *arguments, **options))
+            )
+        )
 
 
 @pytest.fixture

@@ -221,6 +221,7 @@ def batching(request, loop):
         return
     threads = CallThreads(loop, 32)
     yield lambda *arguments: AsyncBatching(*arguments, loop, threads)
+    threads.close()
 
 
 @pytest.fixture
