@@ -62,10 +62,10 @@ assert "tensorflow" not in sys.modules
 
 
 @pytest.fixture(scope="module")
-def interpreter(pytestconfig) -> Path:
-    """The Python of an environment with this release, without extras."""
+def interpreter(pytestconfig, worker_id) -> Path:
+    """The Python of an environment with this release, without extras; one per test process."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = environment(pytestconfig, "clients", project["dependencies"])
+    found = environment(pytestconfig, f"clients-{worker_id}", project["dependencies"])
     done = install(found, "--no-deps", "--reinstall", str(ROOT))
     if done.returncode:
         pytest.skip(f"the project cannot be built: {done.stderr.strip().splitlines()[-1]}")
