@@ -7,7 +7,7 @@ of its API.
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
@@ -52,7 +52,7 @@ _HAS_SLASHES = "rockstar.slashes"
 _SPECIAL_VARIABLES = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
-@cache
+@lru_cache(maxsize=256)  # clients choose the names of their headers
 def variable(header: str) -> str:
     """The variable of a WSGI environment that holds a header, named in lower case."""
     return _SPECIAL_VARIABLES.get(header, f"HTTP_{header.upper().replace('-', '_')}")
