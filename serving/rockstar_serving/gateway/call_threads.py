@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+# A function, and the future of its result.
+_Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class CallThreads:
@@ -26,28 +29,32 @@ class CallThreads:
         """
         self._loop = loop
         self._most = most
-        self._started = self._busy = 0
-        # None ends a thread.
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None]
-        self._calls = SimpleQueue()
+        self._started = 0
+        # The queues of idle threads; the one that ran last comes last, and its caches are warm.
+        self._idle: list[SimpleQueue[_Call | None]] = []
+        self._waiting: deque[_Call] = deque()
 
     def run(self, call: Callable[[], Result]) -> "asyncio.Future[Result]":
         """Run a function in a thread; call this on the event loop."""
-        if self._busy == self._started < self._most:
-            self._started += 1
-            threading.Thread(target=self._work, name="calls", daemon=True).start()
-        self._busy += 1
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._calls.put((call, future))
+        if self._idle:
+            self._idle.pop().put((call, future))
+        elif self._started < self._most:
+            self._started += 1
+            calls: SimpleQueue[_Call | None] = SimpleQueue()
+            calls.put((call, future))
+            threading.Thread(target=self._work, args=(calls,), name="calls", daemon=True).start()
+        else:
+            self._waiting.append((call, future))
         return future
 
     def close(self) -> None:
-        """End the threads, each after its current call."""
-        for _ in range(self._started):
-            self._calls.put(None)
+        """End the idle threads."""
+        while self._idle:
+            self._idle.pop().put(None)
 
-    def _work(self) -> None:
-        while (given := self._calls.get()) is not None:
+    def _work(self, calls: "SimpleQueue[_Call | None]") -> None:
+        while (given := calls.get()) is not None:
             call, future = given
             result = error = None
             try:
@@ -55,11 +62,20 @@ class CallThreads:
             except Exception as caught:  # any failure is the caller's to handle
                 error = caught
             with contextlib.suppress(RuntimeError):  # the event loop is closed
-                self._loop.call_soon_threadsafe(self._end, future, result, error)
+                self._loop.call_soon_threadsafe(self._end, calls, future, result, error)
             del given, call, future, result, error
 
-    def _end(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-        self._busy -= 1
+    def _end(
+        self,
+        calls: "SimpleQueue[_Call | None]",
+        future: asyncio.Future[Any],
+        result: Any,
+        error: Exception | None,
+    ) -> None:
+        if self._waiting:
+            calls.put(self._waiting.popleft())
+        else:
+            self._idle.append(calls)
         if future.cancelled():
             return
         if error is None:
