@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,10 +22,6 @@ from rockstar_serving.gateway.settings import (
 )
 from rockstar_serving.listening import is_local, require_free
 from rockstar_serving.options import Option, as_text
-
-if TYPE_CHECKING:
-    from rockstar_serving.gateway.granian_server import GranianServer
-    from rockstar_serving.gateway.server import GatewayServer
 
 log = logging.getLogger(__name__)
 
@@ -93,18 +89,12 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
                 json.dumps({"settings": documents(effective)}) if as_json else shown(effective)
             )
             return
-        server = _server(config_of(effective), as_json)
+        _serve(config_of(effective), as_json)
     except (SettingError, FilesError) as error:
         raise click.UsageError(str(error)) from error
-    if not server.files.keys and not is_local(server.config.bind):
-        log.warning(
-            "there are no API keys: anyone who reaches %s can use it; see --make-key",
-            server.config.bind,
-        )
-    server.run()
 
 
-def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer | GranianServer":
+def _serve(config: GatewayConfig, as_json: bool) -> None:
     host, _, port = config.bind.rpartition(":")
     if port.isdecimal() and not config.bind.startswith(("unix:", "fd://")):
         # gunicorn would retry a taken port for seconds.
@@ -119,12 +109,19 @@ def _server(config: GatewayConfig, as_json: bool) -> "GatewayServer | GranianSer
         click.echo(json.dumps(document))
 
     logs.configure("json" if config.log_format == "json" else "text", "gateway")
-    on_ready = print_address if as_json else None
     # Not needed for --help, and slow to import.
+    from rockstar_serving.gateway.lifecycle import Lifecycle
+
+    lifecycle = Lifecycle(config, print_address if as_json else None)
+    if not lifecycle.files.keys and not is_local(config.bind):
+        log.warning(
+            "there are no API keys: anyone who reaches %s can use it; see --make-key", config.bind
+        )
     if config.server == "granian":
         from rockstar_serving.gateway.granian_server import GranianServer
 
-        return GranianServer(config, on_ready)
-    from rockstar_serving.gateway.server import GatewayServer
+        GranianServer(config, lifecycle).run()
+    else:
+        from rockstar_serving.gateway.server import GatewayServer
 
-    return GatewayServer(config, on_ready)
+        GatewayServer(config, lifecycle).run()

@@ -6,7 +6,6 @@ Source: https://github.com/emmett-framework/granian
 import ctypes
 import importlib
 import logging
-import mmap
 import multiprocessing
 import os
 import signal
@@ -22,9 +21,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
-from rockstar_contract.images import ignore_warnings
-from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
-from rockstar_serving.gateway.shared_counts import SharedCounts
+from rockstar_serving.gateway.lifecycle import Lifecycle
+from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.listening import join, reserve
 
 # Connections of a worker; more wait to be accepted.
@@ -44,28 +42,10 @@ log = logging.getLogger(__name__)
 class GranianServer:
     """Granian with workers that each run models themselves, or call a model server."""
 
-    def __init__(
-        self, config: GatewayConfig, on_ready: Callable[[str], None] | None = None
-    ) -> None:
-        """Read the files that the settings name, and create the folder for metrics.
-
-        Args:
-            config: settings.
-            on_ready: called with the address when the server responds; by default it is logged.
-
-        Raises:
-            FilesError: a file or the folder cannot be used.
-        """
-        self.config = config
-        self._on_ready = on_ready
-        self.files = read_files(config)
-        self._counts = SharedCounts(config.metrics_dir)
-        # Shared with the workers: 1 once the server is about to stop, and the number of reloads.
-        self._state = mmap.mmap(-1, 2)
-
-    def stopping(self) -> bool:
-        """Whether the server is about to stop: load balancers should send nothing new."""
-        return self._state[0] == 1
+    def __init__(self, config: GatewayConfig, lifecycle: Lifecycle) -> None:
+        """Take the settings, and the state that the processes share."""
+        self._config = config
+        self._lifecycle = lifecycle
 
     def run(self) -> None:
         """Serve until a signal.
@@ -73,7 +53,7 @@ class GranianServer:
         Raises:
             ServeError: the address is taken.
         """
-        config = self.config
+        config = self._config
         # Workers share the code, the rate limits of keys, and the folder for metrics.
         multiprocessing.set_start_method("fork")
         # After the variable for metrics is set, and before the fork: its pages are shared.
@@ -106,69 +86,37 @@ class GranianServer:
             respawn_interval=_OVERLAP_S,
             workers_kill_timeout=max(1, config.grace),
         )
-        server.on_startup(self._drain_on_sigterm)
-        server.on_reload(self._reload)
+        server.on_startup(self._lifecycle.drain_on_sigterm)
+        server.on_reload(self._lifecycle.reload)
         try:
             # No thread may run in this process when it forks.
             load = partial(self._load, RsgiGateway, partial(self._announce, url))
             server.serve(target_loader=load, wrap_loader=False)
         finally:
-            self._counts.remove()
+            self._lifecycle.counts.remove()
             if reserved is not None:
                 reserved.close()
 
     def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
         _end_with_parent(handled=False)
-        ignore_warnings()
-        # The model server logs successful loading once; not again in each worker.
-        logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
-        reloads = self._state[1]
-
-        def is_retiring() -> bool:
-            return self._state[0] == 1 or self._state[1] != reloads
+        lifecycle = self._lifecycle
+        is_retiring = lifecycle.start_worker()
 
         def on_start() -> None:
             # A signal that arrives before the event loop runs can be lost.
             _end_with_parent(handled=True)
             on_ready()
 
-        return application(self.config, self.files, self.stopping, on_start, is_retiring)
-
-    def _drain_on_sigterm(self) -> None:
-        """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
-        stop: Any = signal.getsignal(signal.SIGTERM)  # Granian's
-
-        def drain(number: int, frame: Any) -> None:
-            if self.stopping() or not self.config.drain:
-                stop(number, frame)
-                return
-            self._state[0] = 1
-            signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
-            signal.setitimer(signal.ITIMER_REAL, self.config.drain)
-
-        signal.signal(signal.SIGTERM, drain)
+        return application(self._config, lifecycle.files, lifecycle.stopping, on_start, is_retiring)
 
     def _announce(self, url: str) -> None:
         """Report the address; the first worker that responds calls it."""
         try:
-            (self._counts.path / "announced").touch(exist_ok=False)
+            (self._lifecycle.counts.path / "announced").touch(exist_ok=False)
         except FileExistsError:
             return
-        if self._on_ready is not None:
-            self._on_ready(url)
-        else:
-            log.info("serving on %s (page to try it: /, API: /docs)", url)
-
-    def _reload(self) -> None:
-        """On SIGHUP, before new workers replace the old ones."""
-        # The old workers' clients should connect again, before these end.
-        self._state[1] = (self._state[1] + 1) % 256
-        try:
-            self.files = read_files(self.config)
-            log.info("read the routes file and the API keys again")
-        except FilesError as error:
-            log.error("kept the earlier routes and API keys: %s", error)
+        self._lifecycle.announce(url)
 
 
 def _reserved(bind: str) -> socket.socket:

@@ -13,7 +13,7 @@ import io
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from urllib.parse import quote
 from flask import Flask, Response
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from rockstar_client.backend import Backend, BackendCall
+from rockstar_client.backend import Backend
 from rockstar_client.calls import run
 from rockstar_client.predictor import Steps
 from rockstar_contract.errors import TooLargeError
@@ -340,7 +340,7 @@ class RsgiGateway:
             self._small_requests -= 1
 
     async def _advance(
-        self, current: RequestContext, steps: Generator[BackendCall, Any, HttpResponse], to: Backend
+        self, current: RequestContext, steps: Steps[HttpResponse], to: Backend
     ) -> HttpResponse:
         """Run steps, and await the calls between them."""
         try:

@@ -6,20 +6,17 @@ Server hooks: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
 
 import contextlib
 import logging
-import mmap
 import os
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
-from rockstar_serving.gateway.shared_counts import SharedCounts
+from rockstar_serving.gateway.lifecycle import Lifecycle
+from rockstar_serving.gateway.settings import GatewayConfig
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -39,36 +36,17 @@ log = logging.getLogger(__name__)
 class GatewayServer(BaseApplication):  # type: ignore[misc]
     """gunicorn with `gthread` workers, each with its own application."""
 
-    def __init__(
-        self, config: GatewayConfig, on_ready: Callable[[str], None] | None = None
-    ) -> None:
-        """Read the files that the settings name, and create the folder for metrics.
-
-        Args:
-            config: settings.
-            on_ready: called with the address when the server listens; by default it is logged.
-
-        Raises:
-            FilesError: a file or the folder cannot be used.
-        """
-        self.config = config
-        self._on_ready = on_ready
-        self.files = read_files(config)
-        self._counts = SharedCounts(config.metrics_dir)
-        # A byte of memory shared with the workers: 1 once the server is about to stop.
-        self._stopping = mmap.mmap(-1, 1)
+    def __init__(self, config: GatewayConfig, lifecycle: Lifecycle) -> None:
+        """Take the settings, and the state that the processes share."""
+        self._config = config
+        self._lifecycle = lifecycle
         # The request of each thread, as gunicorn parsed it.
         self._current = threading.local()
         super().__init__()
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the server is about to stop: load balancers should send nothing new."""
-        return self._stopping[0] == 1
-
     def load_config(self) -> None:
         """Pass our settings to gunicorn."""
-        config = self.config
+        config = self._config
         threads = config.threads + config.queue + _CONNECTION_THREADS
         options: dict[str, Any] = {
             "bind": config.bind,
@@ -80,14 +58,14 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": config.grace,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
             # Workers' heartbeat files: no other folder has to be writable.
-            "worker_tmp_dir": str(self._counts.path),
+            "worker_tmp_dir": str(self._lifecycle.counts.path),
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "logger_class": _Log,
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "rockstar-gateway",
             "when_ready": self._when_ready,
-            "on_reload": self._on_reload,
+            "on_reload": lambda _arbiter: self._lifecycle.reload(),
             "post_worker_init": self._post_worker_init,
             "pre_request": self._pre_request,
             "post_request": _post_request,
@@ -98,16 +76,13 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """The application; called in each worker, after the fork."""
-        from rockstar_contract.images import ignore_warnings
         from rockstar_serving.gateway.app import create_app
 
-        ignore_warnings()
-        # The model server logs successful loading once; not again in each worker.
-        logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
+        self._lifecycle.start_worker()
         return create_app(
-            self.config,
-            files=self.files,
-            stopping=lambda: self.stopping,
+            self._config,
+            files=self._lifecycle.files,
+            stopping=self._lifecycle.stopping,
             close_connection=lambda: self._current.request.force_close(),
         )
 
@@ -116,47 +91,21 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         try:
             super().run()
         finally:
-            self._counts.remove()
+            self._lifecycle.counts.remove()
 
     def _when_ready(self, arbiter: Any) -> None:
-        self._drain_on_sigterm()
-        address = str(arbiter.LISTENERS[0])
-        if self._on_ready is not None:
-            self._on_ready(address)
-        elif not self.config.bind.startswith("fd://"):  # `rockstar serve` reports its own socket
-            log.info("serving on %s (page to try it: /, API: /docs)", address)
-
-    def _drain_on_sigterm(self) -> None:
-        """On SIGTERM make `/readyz` fail, and stop `drain` seconds later or at the next SIGTERM."""
-        stop: Any = signal.getsignal(signal.SIGTERM)  # gunicorn's
-
-        def drain(number: int, frame: Any) -> None:
-            if self.stopping or not self.config.drain:
-                stop(number, frame)
-                return
-            self._stopping[0] = 1
-            signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
-            signal.setitimer(signal.ITIMER_REAL, self.config.drain)
-
-        signal.signal(signal.SIGTERM, drain)
-
-    def _on_reload(self, _arbiter: Any) -> None:
-        """On SIGHUP, before new workers replace the old ones."""
-        try:
-            self.files = read_files(self.config)
-            log.info("read the routes file and the API keys again")
-        except FilesError as error:
-            log.error("kept the earlier routes and API keys: %s", error)
+        self._lifecycle.drain_on_sigterm()
+        self._lifecycle.announce(str(arbiter.LISTENERS[0]))
 
     def _post_worker_init(self, worker: Any) -> None:
         # Only in the first worker; workers that run models themselves log their loading.
-        if worker.age == 1 and not self.config.models_config:
-            arguments = (worker.wsgi, self.config.upstream)
+        if worker.age == 1 and not self._config.models_config:
+            arguments = (worker.wsgi, self._config.upstream)
             threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
 
     def _pre_request(self, _worker: Any, request: Any) -> None:
         self._current.request = request
-        if self.stopping:
+        if self._lifecycle.stopping():
             # The client should connect again, to another gateway.
             request.force_close()
         names = [name for name, _ in request.headers]
