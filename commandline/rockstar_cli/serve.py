@@ -28,8 +28,13 @@ _PROGRAM = "rockstar model-server"
     type=MODEL,
     help="Serve just this model; repeat for several.",
 )
-@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address of the HTTP port.")
 @click.option("--port", default=8080, type=_PORT, help="HTTP port; 0 picks one.")
+@click.option(
+    "--model-server-host",
+    default="127.0.0.1",
+    help="Address of the gRPC and REST ports, which check no API keys.",
+)
 @click.option("--grpc-port", default=8500, type=_PORT, help="gRPC port; 0 picks one.")
 @click.option(
     "--rest-port", default=8501, type=_PORT, help="TensorFlow Serving REST port; 0 picks one."

@@ -50,7 +50,7 @@ def _unusable(host: str, port: int, flag: str, error: OSError) -> ServeError:
     if error.errno == errno.EADDRINUSE:
         return ServeError(f"{host}:{port} is taken; choose another with {flag}")
     why = (error.strerror or str(error)).partition(" (")[0]
-    return ServeError(f"cannot listen on {host}:{port}: {why}; see --host, {flag}")
+    return ServeError(f"cannot listen on {host}:{port} ({flag}): {why}")
 
 
 def require_free(host: str, port: int, flag: str) -> None:

@@ -47,8 +47,9 @@ class ServeOptions:
     Attributes:
         models: folder of models, `<model>/<version>/`; labels come from its models.config.
         only: names of the models to serve; empty: all in the folder.
-        host: address to listen on.
+        host: address that the gateway listens on.
         port: of the gateway; 0 picks a free one, also below.
+        model_server_host: address that the embedded model server listens on; it checks no API keys.
         grpc_port: of the model server.
         rest_port: of the model server.
         workers: processes of the gateway.
@@ -61,6 +62,7 @@ class ServeOptions:
     only: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
+    model_server_host: str = "127.0.0.1"
     grpc_port: int = 8500
     rest_port: int = 8501
     workers: int = field(default_factory=default_workers)
@@ -152,8 +154,8 @@ def require_free_ports(options: ServeOptions) -> None:
 
 
 def _require_free_model_server_ports(options: ServeOptions) -> None:
-    require_free(options.host, options.grpc_port, "--grpc-port")
-    require_free(options.host, options.rest_port, "--rest-port")
+    require_free(options.model_server_host, options.grpc_port, "--grpc-port")
+    require_free(options.model_server_host, options.rest_port, "--rest-port")
 
 
 def _external_models(options: ServeOptions) -> tuple[str, ...]:
@@ -235,7 +237,7 @@ class _EmbeddedServer:
             "--prefer_tflite_model=true",
             # Gateway workers run the models; this server gets only direct calls.
             "--litert_on_demand=true",
-            f"--host={self._options.host}",
+            f"--host={self._options.model_server_host}",
             f"--port={self._options.grpc_port or ports['grpc']}",
             f"--rest_api_port={self._options.rest_port or ports['rest']}",
             f"--address_file={self._address_file}",

@@ -100,8 +100,9 @@ class FlagParser(argparse.ArgumentParser):
             description="Serve models over TensorFlow Serving's gRPC and REST API.",
             epilog="Flags are those of tensorflow_model_server, except --host, --address_file, "
             "--rest_api_max_body_bytes, --require_all_models, --wait_for_models, "
-            "--model_cache_path, --litert_on_demand, --enable_grpc_reflection, --log_format and "
-            "the port 'auto'. Defaults are in parentheses.",
+            "--model_cache_path, --litert_on_demand, --enable_grpc_reflection, "
+            "--allow_config_reload_from, --log_format and the port 'auto'. "
+            "Defaults are in parentheses.",
         )
         self.names = ["help", *IGNORED]  # without dashes
         for title, options in _groups().items():

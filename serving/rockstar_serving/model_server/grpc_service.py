@@ -1,8 +1,10 @@
 """gRPC to the core: translates messages, and errors to statuses."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from rockstar_serving.model_server.examples import (
 from rockstar_serving.model_server.grpc_server import Handlers
 from rockstar_serving.model_server.models.config import ConfigError, model_configs
 from rockstar_serving.model_server.open_inference import OpenInference
+from rockstar_serving.model_server.options import GrpcOptions
 from tfs_api import services
 from tfs_api.messages import inference_pb2 as inference_pb
 from tfs_api.messages import model_management_pb2 as management_pb
@@ -46,17 +49,15 @@ _COUNTED = {
     services.REGRESS: "model_spec.name",
     services.MODEL_INFER: "model_name",
 }
+# What gRPC calls a client on a UNIX socket or on this machine's loopback interface. The rest of
+# 127.0.0.0/8 is not included: proxies of service meshes use such addresses for clients elsewhere.
+_LOCAL_PEER = re.compile(r"unix:.*|ipv4:127\.0\.0\.1:\d+|ipv6:(%5B|\[)::1(%5D|\]):\d+")
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def handlers(
-    core: Core, *, tensor_content: bool = False, observer: "Monitoring | None" = None
-) -> Handlers:
-    """The handlers of the calls of TensorFlow Serving and of the Open Inference Protocol.
-
-    With tensor_content, Predict returns tensors as bytes instead of in their typed fields.
-    """
-    service = _Service(core, tensor_content)
+def handlers(core: Core, options: GrpcOptions, observer: "Monitoring | None" = None) -> Handlers:
+    """The handlers of the calls of TensorFlow Serving and of the Open Inference Protocol."""
+    service = _Service(core, options.tensor_content)
     inference = OpenInference(core)
     calls: dict[services.Method[Any, Any], Call] = {
         services.PREDICT: service.predict,
@@ -75,21 +76,37 @@ def handlers(
         services.MODEL_CONFIG: inference.model_config,
         services.REPOSITORY_INDEX: inference.repository_index,
     }
+    checks = {services.RELOAD_CONFIG: partial(_check_reload, options.reloads_from)}
     return {
         method.path: grpc.unary_unary_rpc_method_handler(
-            guard(method, call, observer), response_serializer=method.response.SerializeToString
+            guard(method, call, observer, checks.get(method)),
+            response_serializer=method.response.SerializeToString,
         )
         for method, call in calls.items()
     }
 
 
+def _check_reload(allowed: str, peer: str) -> None:
+    """Raise PERMISSION_DENIED if a client may not change the models."""
+    if allowed == "none" or (allowed == "local" and not _LOCAL_PEER.fullmatch(peer)):
+        raise StatusError(
+            Code.PERMISSION_DENIED,
+            f"HandleReloadConfigRequest is not allowed from {peer}: this server has "
+            f"--allow_config_reload_from={allowed}",
+        )
+
+
 def guard(
-    method: services.Method[Any, Any], call: Call, observer: "Monitoring | None" = None
+    method: services.Method[Any, Any],
+    call: Call,
+    observer: "Monitoring | None" = None,
+    check: Callable[[str], None] | None = None,
 ) -> Callable[[bytes, grpc.ServicerContext], Any]:
     """Make the handler of a method, which parses the request and turns errors into statuses.
 
     gRPC itself would log a traceback for a message that cannot be parsed. A call is not started if
-    its caller is gone. The observer counts requests like TensorFlow Serving.
+    its caller is gone. The observer counts requests like TensorFlow Serving. The check of the
+    client's address may raise a StatusError.
     """
     observer = observer if method in _COUNTED else None
     model_name = attrgetter(_COUNTED.get(method, "model_spec.name"))
@@ -98,6 +115,8 @@ def guard(
         deadline = Deadline.after(context.time_remaining(), lambda: not context.is_active())
         started, code, message = None, Code.OK, ""
         try:
+            if check is not None:
+                check(context.peer())
             request = method.request.FromString(data)
             # The call may have waited for a thread longer than the caller for a response.
             deadline.check()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rockstar_serving.model_server.batching_parameters import BatchingParameters
 from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.options import OptionError, Values, number, option
+from rockstar_serving.options import OptionError, Values, choice, number, option
 
 ANY_PORT = 0
 DEFAULT_CACHE = Path("~/.cache/rockstartf/models")
@@ -142,6 +142,8 @@ class GrpcOptions:
         reflection: let clients such as grpcurl list the services and messages.
         tensor_content: return tensors as bytes (tensor_content) instead of in typed fields such as
             float_val.
+        reloads_from: who may change the served models by HandleReloadConfigRequest: local, clients
+            on UNIX sockets and loopback; all; or none. It can load models from any folder.
     """
 
     port: int | None = option(ANY_PORT, PORT, flag_default="8500")
@@ -154,6 +156,9 @@ class GrpcOptions:
     health: bool = option(False, flag="enable_grpc_healthcheck_service")
     reflection: bool = option(False, flag="enable_grpc_reflection")
     tensor_content: bool = option(False, flag="enable_serialization_as_tensor_content")
+    reloads_from: str = option(
+        "local", choice("local", "all", "none"), flag="allow_config_reload_from"
+    )
 
 
 @dataclass(frozen=True)

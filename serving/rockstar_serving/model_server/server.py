@@ -148,10 +148,7 @@ class ModelServer:
         options, host = self._options.grpc, self._options.host
         if options.port is None and options.socket_path is None:
             return
-        calls = handlers(
-            self._core, tensor_content=options.tensor_content, observer=self._monitoring
-        )
-        server = GrpcServer(calls, options)
+        server = GrpcServer(handlers(self._core, options, self._monitoring), options)
         if options.port is not None:
             with _binding("--port", join(host, options.port)):
                 self.grpc_port = server.listen(host, options.port)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rockstar_serving.model_server.examples import Classification
-from rockstar_serving.model_server.grpc_service import classification_message, guard
-from tfs_api.services import PREDICT
+from rockstar_serving.model_server.grpc_service import classification_message, guard, handlers
+from rockstar_serving.model_server.options import GrpcOptions
+from tfs_api.services import PREDICT, RELOAD_CONFIG
 from tfs_api.status import Code, StatusError
 
 
@@ -99,3 +100,38 @@ def test_labels_that_are_no_text_are_refused() -> None:
     with pytest.raises(StatusError, match="is not UTF-8 text") as caught:
         classification_message(Classification([[label]], np.zeros((1, 1), np.float32), "s"))
     assert caught.value.code == Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        ("ipv4:127.0.0.1:50000", True),
+        ("ipv6:%5B::1%5D:50000", True),
+        ("ipv6:[::1]:50000", True),
+        ("unix:", True),
+        ("unix:/run/m.sock", True),
+        ("ipv4:127.0.0.6:50000", False),  # the proxy of a service mesh
+        ("ipv4:10.0.0.1:50000", False),
+        ("ipv6:%5Bfd00::1%5D:50000", False),
+        ("ipv4:127.0.0.1.example:5", False),
+        ("", False),
+    ],
+)
+def test_only_clients_on_this_machine_may_change_the_models(peer: str, local: bool) -> None:
+    """Unless the flag allows all clients, or none."""
+    request = RELOAD_CONFIG.request()
+    request.config.model_config_list.SetInParent()
+    context = Mock(peer=lambda: peer, time_remaining=lambda: None)
+    context.abort.side_effect = AbortedError
+    for allowed, passes in {"local": local, "all": True, "none": False}.items():
+        core = Mock()
+        reload = handlers(core, GrpcOptions(reloads_from=allowed))[RELOAD_CONFIG.path].unary_unary
+        if passes:
+            reload(request.SerializeToString(), context)
+        else:
+            with pytest.raises(AbortedError):
+                reload(request.SerializeToString(), context)
+            code, message = context.abort.call_args.args
+            assert code == grpc.StatusCode.PERMISSION_DENIED
+            assert f"--allow_config_reload_from={allowed}" in message
+        assert core.reload.called == passes
