@@ -25,6 +25,8 @@ from rockstar_serving.supervisor import Child, Supervisor
 # The gateway stops by itself, according to its settings ROCKSTAR_DRAIN and ROCKSTAR_GRACE.
 GATEWAY_STOP_TIMEOUT_S = 120.0
 _PROBE_TIMEOUT_S = 3.0
+# Of the model server, which binds a path that is one byte longer.
+_MAX_SOCKET_PATH_BYTES = 102
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                 *(sys.executable, "-m", "rockstar_serving.gateway"),
                 f"--bind=fd://{bound.fileno()}",
                 f"--server={'gunicorn' if external else 'granian'}",
-                f"--upstream={addresses().grpc}",
+                f"--upstream={server.upstream if server else options.tfserving}",
                 f"--workers={options.workers}",
                 f"--log-format={options.log_format}",
                 *(["--require-all-models"] if options.require_all_models else []),
@@ -182,12 +184,20 @@ class _EmbeddedServer:
     Attributes:
         models: names of the models at start.
         config: its configuration, by which gateway workers run models themselves: no network hop.
+        upstream: the gateway's way to it, known before it listens: both start at the same time.
         child: its process.
     """
 
     def __init__(self, options: ServeOptions, folder: Path) -> None:
         self._options = options
         self.models, self._text = _models_to_serve(options)
+        self._socket = folder / "grpc"
+        if (excess := len(os.fsencode(self._socket)) - _MAX_SOCKET_PATH_BYTES) > 0:
+            raise ServeError(
+                f"TMPDIR: expected a path that is {excess} bytes shorter, so that a UNIX socket "
+                f"fits in, got {tempfile.gettempdir()}"
+            )
+        self.upstream = f"unix:{self._socket}"
         _require_free_model_server_ports(options)
         self.config = folder / "models.config"
         self.config.write_text(self._text)
@@ -240,6 +250,7 @@ class _EmbeddedServer:
             f"--host={self._options.model_server_host}",
             f"--port={self._options.grpc_port or ports['grpc']}",
             f"--rest_api_port={self._options.rest_port or ports['rest']}",
+            f"--grpc_socket_path={self._socket}",
             f"--address_file={self._address_file}",
             f"--require_all_models={str(strict).lower()}",
             "--wait_for_models=false",

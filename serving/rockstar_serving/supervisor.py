@@ -1,4 +1,4 @@
-"""Supervises child processes: start them in order, restart those that end, stop them in reverse."""
+"""Supervises child processes: start them, restart those that end, stop them in reverse order."""
 
 import contextlib
 import ctypes
@@ -17,8 +17,8 @@ from rockstar_serving import ServeError
 
 log = logging.getLogger(__name__)
 
-# Seconds a child may take to become ready, and to stop before it is killed.
-START_TIMEOUT_S = 60.0
+# Seconds that all children may take to become ready, and one to stop before it is killed.
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 4.0
 # A child that ends this often in a row, each time within so many seconds, is given up.
 MAX_QUICK_DEATHS = 5
@@ -119,7 +119,7 @@ class Supervisor:
         self._stopping.set()
 
     def start(self) -> bool:
-        """Start the children in order, each when the one before is ready.
+        """Start all children, and wait until each is ready.
 
         Returns:
             False if it was stopped meanwhile.
@@ -129,14 +129,17 @@ class Supervisor:
         """
         for child in self._children:
             child.start()
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while not child.is_ready():
-                if self._stopping.wait(_POLL_S / 2):
-                    return False
+        deadline = time.monotonic() + START_TIMEOUT_S
+        waiting = self._children
+        while waiting := [child for child in waiting if not child.is_ready()]:
+            if self._stopping.wait(_POLL_S / 2):
+                return False
+            for child in waiting:
                 if child.exit_code is not None:
                     raise ServeError(f"the {child.name} did not start ({_cause(child.exit_code)})")
-                if time.monotonic() > deadline:
-                    raise ServeError(f"the {child.name} was not ready within {START_TIMEOUT_S:g} s")
+            if time.monotonic() > deadline:
+                names = " and the ".join(child.name for child in waiting)
+                raise ServeError(f"not ready within {START_TIMEOUT_S:g} s: the {names}")
         return True
 
     def watch(self, refresh: Callable[[], object] | None = None) -> None:

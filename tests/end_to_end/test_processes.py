@@ -211,6 +211,15 @@ def test_a_port_in_use_is_reported_with_its_flag(models, flag):
         )
 
 
+def test_a_temporary_folder_with_a_long_path_is_reported(models, tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    refused(
+        f"--models={models}", naming=f"bytes shorter, so that a UNIX socket fits in, got {folder}"
+    )
+
+
 def test_only_a_gateway_in_front_of_another_server(start_service, models):
     """The embedded server stands in for TensorFlow Serving."""
     upstream = start_service(models)

@@ -42,6 +42,28 @@ def test_a_child_that_ends_before_it_is_ready_is_an_error():
         supervisor.start()
 
 
+def test_children_start_at_the_same_time(tmp_path):
+    written = tmp_path / "written"
+    code = f"import pathlib, time; pathlib.Path({str(written)!r}).touch(); time.sleep(60)"
+    first = Child("first", lambda: python(SLEEPER), written.exists)
+    supervisor = Supervisor([first, Child("second", lambda: python(code), lambda: True)])
+    try:
+        assert supervisor.start()
+    finally:
+        supervisor.shut_down()
+
+
+def test_children_that_are_not_ready_in_time_are_an_error(monkeypatch):
+    monkeypatch.setattr("rockstar_serving.supervisor.START_TIMEOUT_S", 0.01)
+    children = [Child(name, lambda: python(SLEEPER), lambda: False) for name in ("one", "other")]
+    supervisor = Supervisor(children)
+    try:
+        with pytest.raises(ServeError, match=r"not ready within 0.01 s: the one and the other"):
+            supervisor.start()
+    finally:
+        supervisor.shut_down()
+
+
 def test_a_child_that_always_dies_is_given_up(monkeypatch):
     monkeypatch.setattr("rockstar_serving.supervisor.MAX_QUICK_DEATHS", 2)
     supervisor = Supervisor([Child("failer", lambda: python("pass"), lambda: True)])
