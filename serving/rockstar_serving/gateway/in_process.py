@@ -1,13 +1,13 @@
 """Models that run in the gateway's own process, which saves a call and a copy."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, Query, TensorResponse
+from rockstar_client.backend import Backend, Metadata, Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError, call_error
 from rockstar_client.tfserving_messages import contract_in, contract_query, is_not_found
 from rockstar_contract.contract import Contract
@@ -26,11 +26,13 @@ from rockstar_serving.model_server.models.config import (
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
 from tfs_api.model_ref import ModelRef
-from tfs_api.signature import Signature
+from tfs_api.signature import Signature, signature_def_map
 from tfs_api.status import Code, StatusError
 
 # Seconds between two checks of the models.config.
 CONFIG_POLL_S = 1.0
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +86,25 @@ class InProcessBackend(BackendWrapper):
             response = None
         return contract_in(response, query.model) if response else super().contract(query)
 
+    def metadata(self, query: Query) -> Metadata:
+        """See Backend; of the same version that `predict` would run."""
+        found = self._here(lambda: self._core.metadata(_ref(query)))
+        if found is None:
+            return super().metadata(query)
+        version, signatures = found
+        return Metadata(version, dict(signature_def_map(signatures).signature_def))
+
     def _run_here(self, query: Query) -> TensorResponse | None:
         """Run a version that is loaded here; None if there is no such version."""
         deadline = Deadline.after(query.timeout)
         run = PredictQuery(lambda _: query.inputs, query.signature, query.outputs, deadline)
+        found = self._here(lambda: self._core.predict(_ref(query), run))
+        return TensorResponse(found[1].outputs, found[0]) if found else None
+
+    def _here(self, call: Callable[[], Result]) -> Result | None:
+        """The result of a call of the core; None if no such version is loaded here."""
         try:
-            version, prediction = self._core.predict(
-                ModelRef(query.model, query.version, query.label), run
-            )
+            return call()
         except StatusError as error:
             failure = call_error(error.code, error.message)
             if is_not_found(failure):
@@ -100,13 +113,16 @@ class InProcessBackend(BackendWrapper):
         except Exception as error:  # an engine may raise anything
             log.exception("a model failed")
             raise call_error(Code.INTERNAL, "internal error") from error
-        return TensorResponse(prediction.outputs, version)
 
     def close(self) -> None:
         """See Backend."""
         self._watcher.stop()
         self._manager.stop()
         super().close()
+
+
+def _ref(query: Query) -> ModelRef:
+    return ModelRef(query.model, query.version, query.label)
 
 
 class _Follower:

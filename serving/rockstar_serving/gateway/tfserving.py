@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from werkzeug.wsgi import get_current_url
 
 from rockstar_client.backend import Metadata, Query, TensorResponse
-from rockstar_client.errors import CallError, InvalidRequestError
+from rockstar_client.errors import CallError, InvalidRequestError, NotFoundError
 from rockstar_client.predictor import Steps
 from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import whole_body
@@ -228,7 +228,11 @@ def _predict_as(
         response: TensorResponse = yield from gateway().backend.steps("predict", query)
         if response.version in (known.version, ref.version):
             return response.outputs
-        other = yield from cache.of_version(ref, response.version)
+        try:
+            other = yield from cache.of_version(ref, response.version)
+        except NotFoundError:  # it is unloaded already, or another server responded
+            known = yield from cache.read(ref)
+            continue
         if _input_dtypes(other, name) == _input_dtypes(known, name):
             return response.outputs
         # Another version accepted the feeds, but would have read the JSON differently.

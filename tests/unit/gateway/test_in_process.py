@@ -86,6 +86,18 @@ def test_a_swapped_link_is_followed_and_its_old_target_may_be_removed(start, fol
     until(lambda: backend.predict(Query("toy", {"image": IMAGES})).version == 2, what="version 2")
 
 
+def test_signatures_are_of_the_version_that_runs(start, server, folder):
+    """The model server may have another one while versions change."""
+    backend = start()
+    write_version(folder, 2)
+    until(lambda: backend.metadata(Query("toy")).version == 2, what="version 2")
+    old = backend.metadata(Query("toy", version=1))
+    assert (old.version, "serving_default" in old.signatures) == (1, True)
+    assert server.metadata_reads == 0
+    with pytest.raises(NotFoundError):
+        backend.metadata(Query("toy", version=7))
+
+
 def test_a_version_by_its_label(start, folder):
     write_version(folder, 2)
     backend = start('version_labels { key: "stable" value: 1 }')

@@ -108,6 +108,24 @@ def test_json_is_read_again_for_another_version(config, create_gateway):
     assert ask([2.5]) == {"outputs": [2.5]}
 
 
+def test_a_version_that_is_unloaded_right_after_it_responded(config, create_gateway):
+    class Swapping(FakeServer):
+        """Unloads the version that responded."""
+
+        def predict(self, query):
+            response = super().predict(query)
+            if response.version == 2:
+                self.versions = {3: make_contract(version=3)}
+            return response
+
+    server = Swapping()
+    http = create_gateway(config, server).test_client()
+    body = {"inputs": IMAGES.tolist()}
+    assert http.post("/v1/models/toy:predict", json=body).status_code == 200
+    server.versions = {2: make_contract(version=2)}
+    assert http.post("/v1/models/toy:predict", json=body).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "body", "results"),
     [
