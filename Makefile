@@ -40,6 +40,13 @@ cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3
 tfserving-diff: .venv/dev.stamp  ## compare with TensorFlow Serving in a container (needs Docker; TFS=its source tree)
 	@$(BIN)/python -m tests.tfserving_diff $(if $(TFS),--tfs '$(TFS)') $(ARGS)
 
+fuzz: .venv/dev.stamp  ## fuzz every decoder for a minute each, with atheris (Linux; SECONDS=10; ARGS='image csv')
+	@$(call install,.[fuzz])
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
+chaos: .venv/dev.stamp  ## kill, stop, starve and reload a service under load, and check every answer (Linux; SECONDS=60)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),600) $(ARGS)
+
 images:  ## build the images with Docker; see docs/containers.md
 	docker buildx bake --file compose.yaml --set '*.args.REVISION=$(REVISION)' $(if $(PLATFORMS),--set '*.platform=$(PLATFORMS)',--load) $(ARGS) $(IMAGES)
 
@@ -78,4 +85,4 @@ lock:  ## pin every dependency again (needs uv)
 clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test versions bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean
+.PHONY: help demo test versions fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

@@ -58,11 +58,11 @@ class Usage:
 
     def sample(self) -> None:
         """Sample the memory."""
-        self.memory = max(self.memory, sum(map(_pss, _tree(self.pid))) / MIB)
+        self.memory = max(self.memory, sum(map(pss, tree(self.pid))) / MIB)
 
     def cpu(self) -> float:
         """CPU seconds since the start."""
-        return sum(map(_cpu, _tree(self.pid)))
+        return sum(map(_cpu, tree(self.pid)))
 
 
 @click.command()
@@ -89,12 +89,13 @@ def loads() -> Iterator[Load]:
     arrays = io.BytesIO()
     np.save(arrays, np.zeros((rows, SIDE, SIDE, 1), np.float32))
     yield Load("idle", 0)
-    yield Load("PNG of a digit, 64 callers", 64, _png(28), "image/png")
+    yield Load("PNG of a digit, 64 callers", 64, png(28), "image/png")
     yield Load(f"{rows} examples, 64 callers", 64, arrays.getvalue(), "application/x-npy")
-    yield Load(f"PNG of {side} x {side}, 16 callers", 16, _png(side), "image/png")
+    yield Load(f"PNG of {side} x {side}, 16 callers", 16, png(side), "image/png")
 
 
-def _png(side: int) -> bytes:
+def png(side: int) -> bytes:
+    """A PNG of colored noise, side x side pixels."""
     # Blocks of noise keep the largest image below the largest body.
     noise = np.random.default_rng(0).integers(0, 256, (side // 8 + 1, side // 8 + 1, 3), np.uint8)
     content = io.BytesIO()
@@ -181,13 +182,15 @@ def _ready(url: str) -> bool:
         return False
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
+    """A process and its descendants."""
     yield pid
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        yield from _tree(int(child))
+        yield from tree(int(child))
 
 
-def _pss(pid: int) -> int:
+def pss(pid: int) -> int:
+    """The proportional set size of a process in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 

@@ -248,7 +248,7 @@ class Contract(Record, frozen=True):
                     f"{SCHEMA_VERSION}: export the model again or use another release"
                 )
             return _CONTRACT.decode(document)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ContractError(f"not a contract: {error}") from error
 
 

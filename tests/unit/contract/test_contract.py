@@ -73,7 +73,13 @@ def test_invalid_fields_are_named(place, value, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'"x"', b"{}"])
+NAME_IN_LATIN_1 = make_contract().to_json().encode().replace(b'"toy"', b'"t\xf6y"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"[]", b"null", b"\xff", b'"x"', b"{}", NAME_IN_LATIN_1, b'{"a":' + b"[" * 9999],
+)
 def test_other_documents_are_rejected(text):
     with pytest.raises(ContractError):
         Contract.from_json(text)
