@@ -91,8 +91,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         on_ready: called with the addresses when every model is ready.
 
     Raises:
-        ServeError: it cannot start or continue: no such model, a port is taken, or a process ends
-            again and again.
+        ServeError: it cannot start: no such model, a port is taken, or a process ends.
     """
     external = options.tfserving is not None
     # In front of TensorFlow Serving clients wait in the socket's queue while the gateway restarts.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event
@@ -20,9 +21,11 @@ log = logging.getLogger(__name__)
 # Seconds that all children may take to become ready, and one to stop before it is killed.
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 4.0
-# A child that ends this often in a row, each time within so many seconds, is given up.
-MAX_QUICK_DEATHS = 5
+# The pauses before a child that ends within so many seconds of its start is started again: the
+# first, doubled each time, and the longest.
 QUICK_S = 10.0
+FIRST_PAUSE_S = 0.4
+LAST_PAUSE_S = 10.0
 _POLL_S = 0.1
 # Seconds between two calls of `refresh`.
 REFRESH_S = 1.0
@@ -54,8 +57,11 @@ class Child:
     reloads: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
-    quick_deaths: int = field(default=0, init=False)
+    pause: float = field(default=0.0, init=False)
+    next_start: float | None = field(default=None, init=False)
     restarted: bool = field(default=False, init=False)
+    # Process groups of this process and the one before, whose own children may still run.
+    groups: deque[int] = field(default_factory=lambda: deque(maxlen=2), init=False)
 
     def start(self) -> None:
         """Start the process, in a session of its own so that Ctrl-C reaches only the supervisor."""
@@ -66,20 +72,23 @@ class Child:
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             env=_LESS_MEMORY | os.environ,
-            preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
+            preexec_fn=at_end_of_parent(signal.SIGTERM),
         )
+        self.groups.append(self.process.pid)
 
     def stop(self) -> None:
         """Terminate the process, and kill it if it does not end in time."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(self.stop_timeout)
-        except subprocess.TimeoutExpired:
-            log.warning("%s did not stop within %g s: killed", self.name, self.stop_timeout)
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None and self.exit_code is None:
+            self.process.terminate()
+            try:
+                self.process.wait(self.stop_timeout)
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not stop within %g s: killed", self.name, self.stop_timeout)
+                self.process.kill()
+                self.process.wait()
+        for group in self.groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGTERM)
 
     @property
     def exit_code(self) -> int | None:
@@ -147,9 +156,6 @@ class Supervisor:
 
         Args:
             refresh: called about once a second.
-
-        Raises:
-            ServeError: a child ends again and again.
         """
         next_refresh = time.monotonic()
         while not self._stopping.wait(_POLL_S):
@@ -169,23 +175,40 @@ class Supervisor:
             child.stop()
 
     def _restart(self, child: Child, code: int) -> None:
-        quick = time.monotonic() - child.started < QUICK_S
-        child.quick_deaths = child.quick_deaths + 1 if quick else 0
-        if child.quick_deaths >= MAX_QUICK_DEATHS:
-            raise ServeError(
-                f"the {child.name} ended {MAX_QUICK_DEATHS} times in a row ({_cause(code)})"
-            )
-        log.warning("the %s ended (%s): starting it again", child.name, _cause(code))
-        if not self._stopping.wait(0.2 * 2**child.quick_deaths if quick else 0):
+        """Start a child that has ended; after a pause, if it ends again and again.
+
+        What it lacks, such as its port, may be there later; the other children keep serving.
+        """
+        now = time.monotonic()
+        if child.next_start is None:
+            quick = now - child.started < QUICK_S
+            child.pause = min(2 * child.pause or FIRST_PAUSE_S, LAST_PAUSE_S) if quick else 0.0
+            child.next_start = now + child.pause
+            when = f" in {child.pause:g} s" if quick else ""
+            log.warning("the %s ended (%s): starting it again%s", child.name, _cause(code), when)
+        if now < child.next_start:
+            return
+        child.next_start = None
+        try:
             child.start()
+        except OSError as error:  # no memory or file descriptors
+            log.warning("the %s cannot be started now: %s", child.name, error)
+        else:
             child.restarted = True
 
 
-def _end_with_parent() -> Callable[[], object]:
-    """Make a child end when its parent ends, even by SIGKILL: prctl(2), Linux only."""
+def at_end_of_parent(number: signal.Signals) -> Callable[[], object]:
+    """A function that makes its process get a signal when its parent ends, even by SIGKILL.
+
+    It does nothing but on Linux: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform != "linux":
+        return lambda: None
     prctl, set_parent_death_signal = ctypes.CDLL(None).prctl, 1
-    return lambda: prctl(set_parent_death_signal, signal.SIGTERM)
+    return lambda: prctl(set_parent_death_signal, number)
 
 
 def _cause(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "signal SIGKILL, perhaps because memory ran out"
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

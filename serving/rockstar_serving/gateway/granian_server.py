@@ -3,14 +3,13 @@
 Source: https://github.com/emmett-framework/granian
 """
 
-import ctypes
+import asyncio
 import importlib
 import logging
 import multiprocessing
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,16 @@ from granian.log import LogLevels
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.listening import join, reserve
+from rockstar_serving.supervisor import at_end_of_parent
 
 # Connections of a worker; more wait to be accepted.
 _CONNECTIONS = 2048
 # Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
 _OVERLAP_S = 2.0
+# How long workers keep serving when their parent is killed: until another gateway serves.
+_ORPHAN_S = 15.0
+# What workers get then.
+_ORPHANED = signal.SIGUSR1
 # Lines of Granian in the gateway's format.
 _LOGGING = {
     "handlers": {},
@@ -99,16 +103,28 @@ class GranianServer:
 
     def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
-        _end_with_parent(handled=False)
+        # Until Granian handles signals in this process, they must end it.
+        for number in (signal.SIGTERM, signal.SIGINT, _ORPHANED):
+            signal.signal(number, signal.SIG_DFL)
+        at_end_of_parent(_ORPHANED)()
         lifecycle = self._lifecycle
         is_retiring = lifecycle.start_worker()
 
         def on_start() -> None:
             # A signal that arrives before the event loop runs can be lost.
-            _end_with_parent(handled=True)
+            asyncio.get_running_loop().add_signal_handler(_ORPHANED, self._outlive_parent)
+            parent = multiprocessing.parent_process()
+            if parent is not None and os.getppid() != parent.pid:  # it has ended already
+                self._outlive_parent()
             on_ready()
 
         return application(self._config, lifecycle.files, lifecycle.stopping, on_start, is_retiring)
+
+    def _outlive_parent(self) -> None:
+        """Serve until another gateway does, if there is a supervisor to start it; then stop."""
+        self._lifecycle.retire_workers()
+        delay = _ORPHAN_S if self._config.bind.startswith("fd://") else 0.0
+        asyncio.get_running_loop().call_later(delay, os.kill, os.getpid(), signal.SIGTERM)
 
     def _announce(self, url: str) -> None:
         """Report the address; the first worker that responds calls it."""
@@ -125,20 +141,3 @@ def _reserved(bind: str) -> socket.socket:
         return socket.socket(fileno=int(bind.removeprefix("fd://")))
     host, _, port = bind.rpartition(":")
     return reserve(host.strip("[]"), int(port), "--bind")
-
-
-def _end_with_parent(*, handled: bool) -> None:
-    """Make this worker end when its parent ends, even by SIGKILL: prctl(2), Linux only.
-
-    Args:
-        handled: whether Granian handles signals in this process; until then they must end it.
-    """
-    if not handled:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    if sys.platform == "linux" and parent is not None:
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-        if os.getppid() != parent.pid:  # it has ended already
-            os.kill(os.getpid(), signal.SIGTERM)

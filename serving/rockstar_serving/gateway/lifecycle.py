@@ -70,19 +70,22 @@ class Lifecycle:
         stop: Any = signal.getsignal(signal.SIGTERM)
 
         def drain(number: int, frame: Any) -> None:
-            if self.stopping() or not self._config.drain:
+            again, self._shared[0] = self.stopping(), 1
+            if again or not self._config.drain:
                 stop(number, frame)
                 return
-            self._shared[0] = 1
             signal.signal(signal.SIGALRM, lambda _, frame: stop(signal.SIGTERM, frame))
             signal.setitimer(signal.ITIMER_REAL, self._config.drain)
 
         signal.signal(signal.SIGTERM, drain)
 
+    def retire_workers(self) -> None:
+        """Make the clients of the present workers connect again, before these end."""
+        self._shared[1] = (self._shared[1] + 1) % 256
+
     def reload(self) -> None:
         """Read the files again on SIGHUP, before new workers replace the old ones."""
-        # The old workers' clients should connect again, before these end.
-        self._shared[1] = (self._shared[1] + 1) % 256
+        self.retire_workers()
         try:
             self.files = read_files(self._config)
             log.info("read the routes file and the API keys again")

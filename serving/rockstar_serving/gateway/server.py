@@ -5,8 +5,10 @@ Server hooks: https://docs.gunicorn.org/en/stable/settings.html#server-hooks
 """
 
 import contextlib
+import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -17,6 +19,7 @@ from gunicorn.glogging import Logger
 
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.supervisor import at_end_of_parent
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -78,6 +81,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """The application; called in each worker, after the fork."""
         from rockstar_serving.gateway.app import create_app
 
+        # As gunicorn's own check of the parent, but clients are told to connect again.
+        at_end_of_parent(signal.SIGTERM)()
         self._lifecycle.start_worker()
         return create_app(
             self._config,
@@ -88,6 +93,9 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until a signal; does not return."""
+        # After the variable for metrics is set, and before the fork: new workers serve at once.
+        importlib.import_module("rockstar_serving.gateway.app")
+        importlib.import_module("rockstar_client.tfserving")
         try:
             super().run()
         finally:

@@ -1,7 +1,9 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -28,7 +30,10 @@ def test_a_child_that_dies_is_started_again(caplog):
         assert first is not None
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: child.process is not first)
-        assert "the sleeper ended (signal SIGKILL): starting it again" in caplog.text
+        assert (
+            "the sleeper ended (signal SIGKILL, perhaps because memory ran out): starting it"
+            in caplog.text
+        )
     finally:
         supervisor.stop()
         watcher.join()
@@ -64,12 +69,56 @@ def test_children_that_are_not_ready_in_time_are_an_error(monkeypatch):
         supervisor.shut_down()
 
 
-def test_a_child_that_always_dies_is_given_up(monkeypatch):
-    monkeypatch.setattr("rockstar_serving.supervisor.MAX_QUICK_DEATHS", 2)
-    supervisor = Supervisor([Child("failer", lambda: python("pass"), lambda: True)])
-    supervisor.start()
-    with pytest.raises(ServeError, match="the failer ended 2 times in a row"):
-        supervisor.watch()
+def test_a_child_that_always_dies_does_not_hold_up_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("rockstar_serving.supervisor.FIRST_PAUSE_S", 0.01)
+    starts: list[float] = []
+
+    def command() -> list[str]:
+        starts.append(time.monotonic())
+        return python("pass")
+
+    failer = Child("failer", command, lambda: True)
+    sleeper = Child("sleeper", lambda: python(SLEEPER), lambda: True)
+    supervisor = Supervisor([failer, sleeper])
+    assert supervisor.start()
+    watcher = threading.Thread(target=supervisor.watch)
+    watcher.start()
+    try:
+        until(lambda: len(starts) > 2, what="the third start")
+        first = sleeper.process
+        assert first is not None
+        failer.next_start = time.monotonic() + 60
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: sleeper.process is not first)
+    finally:
+        supervisor.stop()
+        watcher.join()
+        supervisor.shut_down()
+
+
+def test_what_a_killed_child_leaves_behind_is_stopped(tmp_path):
+    """Workers of a gateway outlive it, until another one serves."""
+    left = tmp_path / "left"
+    code = (
+        "import pathlib, subprocess, sys, time;"
+        f"p = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]);"
+        f"pathlib.Path({str(left)!r}).write_text(str(p.pid)); time.sleep(60)"
+    )
+    child = Child("parent", lambda: python(code), lambda: left.exists() and left.read_text())
+    supervisor = Supervisor([child])
+    assert supervisor.start()
+    assert child.process is not None
+    child.process.kill()
+    until(lambda: child.exit_code is not None)
+    assert is_running(left.read_text())
+    supervisor.shut_down()
+    until(lambda: not is_running(left.read_text()), what="its end")
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process runs and is no zombie."""
+    states = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True)
+    return states.stdout[:1] not in ("", "Z")
 
 
 def test_a_child_that_does_not_listen_is_killed(tmp_path, caplog):
