@@ -20,6 +20,9 @@ from tfs_api.messages.tensor_pb2 import TensorProto, TensorShapeProto
 # Maximum size in bytes of a tensor filled from fewer values (the last one is repeated), so that a
 # small message cannot exhaust the memory.
 MAX_FILLED_BYTES = 64 * 2**20
+# What a string counts for, because each is handled by itself: a message of 85 bytes made a server
+# busy for seconds.
+_STRING_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ def _filled(values: NDArray[Any], wire: WireType, shape: tuple[int, ...]) -> NDA
     size = prod(shape)
     if len(values) >= size:
         return values[:size].reshape(shape)
-    if size * max(wire.dtype.itemsize, 1) > MAX_FILLED_BYTES:
+    each = _STRING_BYTES if wire.field == "string_val" else wire.dtype.itemsize
+    if size * each > MAX_FILLED_BYTES:
         raise ValueError(f"shape {list(shape)} is too large to fill from {len(values)} values")
     zero: Any = b"" if wire.field == "string_val" else wire.dtype.type(0)
     full = np.empty(size, dtype=wire.dtype)

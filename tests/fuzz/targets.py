@@ -152,7 +152,7 @@ def _tensor(data: bytes) -> None:
     except (DecodeError, ValueError):
         return
     assert array.nbytes <= max(MAX_FILLED_BYTES, len(data))
-    again = to_array(to_proto(array[:1000] if array.ndim else array))
+    again = to_array(to_proto(array.ravel()[:1000]))
     assert again.dtype == array.dtype
 
 

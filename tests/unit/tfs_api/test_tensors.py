@@ -113,6 +113,7 @@ def test_any_short_list_of_values_is_filled_as_in_tensorflow(
             r"tensor_content has 8 bytes, DT_INT64 of shape \[2\] needs 16",
         ),
         ((2**40,), {"dtype": DT_FLOAT, "float_val": [1]}, "too large to fill from 1 values"),
+        ((2**21,), {"dtype": DT_STRING, "string_val": [b"a"]}, "too large to fill from 1 values"),
         ((2**40, 2**40, 0), {"dtype": DT_FLOAT}, r"a tensor's shape \[.*\] is too large"),
         ((2**40,), {"dtype": DT_STRING, "tensor_content": b"\1a"}, "2 bytes, too few for 109951"),
     ],
