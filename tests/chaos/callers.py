@@ -30,6 +30,7 @@ _PAUSE_S = 0.02
 _TOLERANCE = 1e-3
 # What a client may be told while something is broken; 500 would be a bug.
 _ERRORS = (429, 502, 503, 504)
+KINDS = ("png", "png", "png, new connection", "v1", "v2", "HttpClient", "GrpcClient")
 
 Outcome = Literal["right", "error", "lost", "wrong"]
 
@@ -69,20 +70,20 @@ class Callers:
     """Threads that call a service until the context ends.
 
     Attributes:
+        kinds: of the callers.
         requests: what they sent.
     """
 
     service: Service
     images: Sequence[Image]
+    kinds: Sequence[str] = KINDS
     requests: list[Request] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
-
-    KINDS = ("png", "png", "png, new connection", "v1", "v2", "HttpClient", "GrpcClient")
 
     def __enter__(self) -> "Callers":
         self._threads = [
             threading.Thread(target=self._run, args=(kind, number), daemon=True)
-            for number, kind in enumerate(self.KINDS)
+            for number, kind in enumerate(self.kinds)
         ]
         for thread in self._threads:
             thread.start()
@@ -96,7 +97,7 @@ class Callers:
     def are_right_since(self, moment: float) -> bool:
         """Whether each caller has sent two requests since then, the last one with the right answer."""
         since = [each for each in list(self.requests) if each.started > moment]
-        kinds = [[each for each in since if each.caller == kind] for kind in set(self.KINDS)]
+        kinds = [[each for each in since if each.caller == kind] for kind in set(self.kinds)]
         return all(len(each) > 1 and each[-1].outcome == "right" for each in kinds)
 
     def _run(self, kind: str, number: int) -> None:

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pillow_heif import register_heif_opener
 
 from rockstar_contract.contract import Contract, ContractError
 from rockstar_contract.csv_rows import read_table
@@ -38,6 +41,7 @@ from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.warmup import masked_crc32c, read_records
 from tests.contracts import make_contract
 from tests.fake_engine import ONCE, FakeLoader, add_version
+from tests.images import encoded
 from tests.table_models import regression, table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 from tests.unit.gateway.test_fuzzed_bodies import ARCHIVES, ARRAY, images, npy
@@ -231,6 +235,22 @@ def _record(data: bytes) -> bytes:
     return length + sum_of(length) + data + sum_of(data)
 
 
+def _more_images() -> Iterable[bytes]:
+    """Formats with decoders that are slow under a property test, and files with several images."""
+    register_heif_opener(thumbnails=False)
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
+    texts = PngInfo()
+    texts.add_text("a", "b" * 99, zip=True)
+    texts.add_itxt("c", "d" * 99, zip=True)
+    frames = {"save_all": True, "append_images": [Image.fromarray(pixels[::-1])]}
+    for kind in ("ICO", "AVIF", "HEIF"):
+        yield encoded(pixels, kind)
+    yield encoded(pixels, "JPEG", progressive=True)
+    yield encoded(pixels, "PNG", pnginfo=texts, icc_profile=bytes(99))
+    for kind in ("PNG", "GIF", "WEBP", "AVIF", "TIFF"):
+        yield encoded(pixels, kind, **frames)
+
+
 def _form(*parts: bytes) -> bytes:
     return b"".join(b"--x\r\nContent-Disposition: form-data; " + part for part in parts) + b"--x--"
 
@@ -257,7 +277,7 @@ _KEYS = b'[keys.alice]\nsha256 = "%s"\nmodels = ["cnn"]\nrate = "100/minute"\n' 
 TARGETS = {
     "image": Target(
         _raising(lambda data: decode_image(data, max_pixels=250_000), InvalidInputError),
-        [*images()],
+        [*images(), *_more_images()],
     ),
     "arrays": Target(
         _posted("application/octet-stream", "/predict/toy", "/predict/table"),
