@@ -8,6 +8,7 @@ for more requests to come.
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from rockstar_client.errors import (
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.observers import Call, Observer
+from rockstar_serving.model_server.deadline import WouldBlockError
 from tfs_api.messages.inference_pb2 import ClassificationResponse, RegressionResponse
 from tfs_api.status import Code
 
@@ -36,6 +38,10 @@ from tfs_api.status import Code
 FAILURES = 5
 # Seconds between trial calls while it is open.
 PAUSE_S = 1.0
+# A call that is expected to take less runs on the event loop: a thread would cost more CPU.
+_QUICK_S = 0.003
+# After each call, the least time that a row took counts this much more.
+_SLOWER = 1.1
 
 # Errors that one bad input can cause: each request of the batch is then sent alone.
 _MAYBE_ONE_REQUEST = {
@@ -62,6 +68,12 @@ class BackendWrapper:
     def predict(self, query: Query) -> TensorResponse:
         """See Backend."""
         return self._run(self._backend.predict, query)
+
+    def predict_now(self, query: Query) -> TensorResponse:
+        """Predict in this process, without waiting for other calls, or raise WouldBlockError."""
+        if not isinstance(self._backend, BackendWrapper):
+            raise WouldBlockError
+        return self._run(self._backend.predict_now, query)
 
     def classify(self, query: Query) -> ClassificationResponse:
         """See Backend."""
@@ -201,7 +213,7 @@ def batch_key(query: Query) -> BatchKey:
 
 
 def call_together(
-    backend: Backend, batch: Sequence[PendingRequest], observer: Observer
+    predict: Callable[[Query], TensorResponse], batch: Sequence[PendingRequest], observer: Observer
 ) -> list[Outcome]:
     """Make one call for a batch of one or more requests; returns the outcome of each."""
     query = batch[0].query
@@ -217,7 +229,7 @@ def call_together(
         timeout = max(request.deadline for request in batch) - time.monotonic()
         if timeout <= 0:
             raise late()
-        return _split(backend.predict(replace(query, inputs=inputs, timeout=timeout)), batch)
+        return _split(predict(replace(query, inputs=inputs, timeout=timeout)), batch)
     except CallError as error:
         if error.code in _MAYBE_ONE_REQUEST and len(batch) > 1:
             return [None] * len(batch)
@@ -340,7 +352,7 @@ class Batching(BackendWrapper):
         batch, leader.batch = leader.batch, ()
         outcomes: Sequence[Outcome] = [None] * len(batch)
         try:
-            outcomes = call_together(self._backend, batch, self._observer)
+            outcomes = call_together(self._backend.predict, batch, self._observer)
         finally:
             self._end_call(key)
             for request, outcome in zip(batch, outcomes, strict=True):
@@ -383,8 +395,9 @@ class _WaitingTask(PendingRequest):
 class AsyncBatching(BackendWrapper):
     """A backend whose predict calls are shared by the tasks of an event loop.
 
-    A batch is what arrived while the last call ran. Calls run in threads, so that the event loop
-    can prepare the next requests meanwhile.
+    A batch is what arrived while the last call ran. A call that is quick, and has nothing to wait
+    for, runs on the event loop itself; others run in threads, while the event loop prepares the
+    next requests.
     """
 
     def __init__(
@@ -410,6 +423,8 @@ class AsyncBatching(BackendWrapper):
         self._loop = loop
         self._threads = threads
         self._queues: dict[BatchKey, BatchQueue[_WaitingTask]] = {}
+        # The seconds that recent calls took for a row, by model.
+        self._row_seconds: dict[str, float] = {}
 
     def predict(self, query: Query) -> TensorResponse:
         """See Backend; for threads other than the event loop's."""
@@ -455,11 +470,39 @@ class AsyncBatching(BackendWrapper):
             batch = queue.take_batch(only_full=queue.calls >= self._limits.max_calls)
             if not batch:
                 break
-            call = partial(call_together, self._backend, batch, self._observer)
-            running = self._threads.run(partial(batch[0].context.run, call))
+            running = self._call_now(batch)
+            if running is None:
+                call = partial(batch[0].context.run, self._call, self._backend.predict, batch)
+                running = self._threads.run(call)
             running.add_done_callback(partial(self._end, key, batch))
         if not queue.calls and not queue.waiting:
             del self._queues[key]
+
+    def _call_now(self, batch: list[_WaitingTask]) -> asyncio.Future[list[Outcome]] | None:
+        """Make a call on the event loop, if it is quick; else None."""
+        seconds = self._row_seconds.get(batch[0].query.model, math.inf)
+        if seconds * sum(request.rows for request in batch) > _QUICK_S:
+            return None
+        done: asyncio.Future[list[Outcome]] = self._loop.create_future()
+        try:
+            done.set_result(batch[0].context.run(self._call, self.predict_now, batch))
+        except WouldBlockError:
+            return None
+        except Exception as error:  # any failure is the requests' to handle
+            done.set_exception(error)
+        return done
+
+    def _call(
+        self, predict: Callable[[Query], TensorResponse], batch: list[_WaitingTask]
+    ) -> list[Outcome]:
+        began = time.perf_counter()
+        outcomes = call_together(predict, batch, self._observer)
+        model = batch[0].query.model
+        seconds = (time.perf_counter() - began) / sum(request.rows for request in batch)
+        # A busy machine delays single calls; a model that has become slower is soon noticed.
+        least = _SLOWER * self._row_seconds.get(model, math.inf)
+        self._row_seconds[model] = min(seconds, least)
+        return outcomes
 
     def _end(
         self, key: BatchKey, batch: list[_WaitingTask], call: asyncio.Future[list[Outcome]]
@@ -513,9 +556,13 @@ class CircuitBreaker(BackendWrapper):
         if self._silent and not self._may_try(model):
             self._observer.refused("circuit")
             raise UnavailableError(Code.UNAVAILABLE, f"model {model} does not answer")
-        started, code = time.perf_counter(), Code.OK
+        started = time.perf_counter()
+        code: Code | None = Code.OK
         try:
             answer = method(query)
+        except WouldBlockError:
+            code = None
+            raise
         except CallError as error:
             code = error.code
             if not isinstance(error, DeadlineExceededError):
@@ -531,8 +578,10 @@ class CircuitBreaker(BackendWrapper):
                 self._silent.pop(model, None)
             return answer
         finally:
-            seconds = time.perf_counter() - started
-            self._observer.called(Call(method.__name__, model, _rows(query), seconds, code))
+            if code is not None:
+                seconds = time.perf_counter() - started
+                name = method.__name__.removesuffix("_now")
+                self._observer.called(Call(name, model, _rows(query), seconds, code))
 
     def _may_try(self, model: str) -> bool:
         with self._lock:

@@ -14,7 +14,7 @@ from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels
 from rockstar_serving.model_server.core import Core, PredictQuery
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, WouldBlockError
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
 from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
 from rockstar_serving.model_server.loading import VersionLoader
@@ -75,12 +75,19 @@ class InProcessBackend(BackendWrapper):
 
     def predict(self, query: Query) -> TensorResponse:
         """See Backend."""
-        return self._run_here(query) or super().predict(query)
+        return self._run_here(query, Deadline.after(query.timeout)) or super().predict(query)
+
+    def predict_now(self, query: Query) -> TensorResponse:
+        """See BackendWrapper."""
+        response = self._run_here(query, Deadline(may_block=False))
+        if response is None:
+            raise WouldBlockError
+        return response
 
     def contract(self, query: Query) -> Contract:
         """See Backend; of the same version that `predict` would run."""
         try:
-            response = self._run_here(contract_query(query))
+            response = self._run_here(contract_query(query), Deadline.after(query.timeout))
         except InvalidRequestError:
             # The model has no contract: the model server explains the error.
             response = None
@@ -94,9 +101,8 @@ class InProcessBackend(BackendWrapper):
         version, signatures = found
         return Metadata(version, dict(signature_def_map(signatures).signature_def))
 
-    def _run_here(self, query: Query) -> TensorResponse | None:
+    def _run_here(self, query: Query, deadline: Deadline) -> TensorResponse | None:
         """Run a version that is loaded here; None if there is no such version."""
-        deadline = Deadline.after(query.timeout)
         run = PredictQuery(lambda _: query.inputs, query.signature, query.outputs, deadline)
         found = self._here(lambda: self._core.predict(_ref(query), run))
         return TensorResponse(found[1].outputs, found[0]) if found else None
@@ -110,6 +116,8 @@ class InProcessBackend(BackendWrapper):
             if is_not_found(failure):
                 return None
             raise failure from error
+        except WouldBlockError:
+            raise
         except Exception as error:  # an engine may raise anything
             log.exception("a model failed")
             raise call_error(Code.INTERNAL, "internal error") from error

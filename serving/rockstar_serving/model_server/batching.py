@@ -26,7 +26,12 @@ from rockstar_serving.model_server.batching_parameters import (
     QueueParameters,
     read_parameters,
 )
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import (
+    NO_DEADLINE,
+    Deadline,
+    DeadlineExceededError,
+    WouldBlockError,
+)
 from rockstar_serving.model_server.engines.engine import (
     Arrays,
     Engine,
@@ -415,6 +420,8 @@ class BatchingEngine(EngineWrapper):
         rows = _count_rows(feeds, pad_lengths=pad_lengths)
         if not rows:
             return self.engine.run(signature, feeds, fetches, deadline)
+        if not deadline.may_block:
+            raise WouldBlockError
         if self._observer is not None:
             self._observer.input_batch_size(rows)
         key = (

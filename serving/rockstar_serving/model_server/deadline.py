@@ -24,6 +24,10 @@ class CallerGoneError(StatusError):
         super().__init__(Code.CANCELLED, "the caller went away before the model was run")
 
 
+class WouldBlockError(Exception):
+    """The request would have to wait for others, and its caller does not want to."""
+
+
 def _never() -> bool:
     return False
 
@@ -34,10 +38,12 @@ class Deadline(msgspec.Struct, frozen=True):
     Attributes:
         moment: on the clock of time.monotonic(), in seconds; infinity: no deadline.
         gone: returns whether the caller is gone already.
+        may_block: whether the request may wait for others; if not, WouldBlockError is raised.
     """
 
     moment: float = float("inf")
     gone: Callable[[], bool] = _never
+    may_block: bool = True
 
     @classmethod
     def after(cls, seconds: float | None, gone: Callable[[], bool] = _never) -> "Deadline":

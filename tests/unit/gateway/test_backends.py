@@ -21,12 +21,14 @@ from rockstar_serving.gateway import backends
 from rockstar_serving.gateway.backends import (
     FAILURES,
     AsyncBatching,
+    BackendWrapper,
     Batching,
     BatchLimits,
     CircuitBreaker,
     LazyBackend,
 )
 from rockstar_serving.gateway.call_threads import CallThreads
+from rockstar_serving.model_server.deadline import WouldBlockError
 from tests.unit.gateway.conftest import FakeServer, Notes
 from tests.waiting import until
 from tfs_api.status import Code
@@ -444,3 +446,42 @@ def test_the_class_of_an_error_is_kept(callers, gated):
     gated.failure = InvalidRequestError(Code.INVALID_ARGUMENT, "wrong")
     with pytest.raises(InvalidRequestError, match="wrong"):
         callers.send(rows(1)).result(30)
+
+
+class LocalBackend(BackendWrapper):
+    """Runs in this process, unless it is busy; records in which threads."""
+
+    def __init__(self):
+        super().__init__(GatedBackend())
+        self.busy = False
+        self.threads = []
+
+    def predict(self, query):
+        self.threads.append(threading.current_thread().name)
+        return super().predict(query)
+
+    def predict_now(self, query):
+        if self.busy:
+            raise WouldBlockError
+        return self.predict(query)
+
+
+def test_quick_calls_run_on_the_event_loop_and_others_in_threads(loop, notes, monkeypatch):
+    threads, local = CallThreads(loop, 1), LocalBackend()
+    batching = AsyncBatching(local, BatchLimits(8, 1), notes, loop, threads)
+
+    def ran_in():
+        response = batching.predict(Query("toy", {"x": rows(3)}, timeout=30))
+        assert response.outputs["y"].tolist() == [[6]]
+        return local.threads[-1]
+
+    assert ran_in() == "calls"  # it has not been measured yet
+    on_loop = ran_in()
+    assert on_loop != "calls"
+    local.busy = True
+    assert ran_in() == "calls"
+    local.busy = False
+    assert ran_in() == on_loop
+    monkeypatch.setattr(backends, "_QUICK_S", 0)
+    assert ran_in() == "calls"
+    threads.close()

@@ -7,6 +7,7 @@ from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError
 from rockstar_serving.gateway.in_process import InProcessBackend
 from rockstar_serving.gateway.state import ServedModels
+from rockstar_serving.model_server.deadline import WouldBlockError
 from tests.litert_models import rewritten
 from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
@@ -63,6 +64,17 @@ def test_models_with_a_litert_file_run_in_process(start, server):
         answer.outputs["probabilities"], probabilities(IMAGES), rtol=1e-5, atol=1e-6
     )
     assert answer.version == 1
+    assert server.asked == []
+
+
+def test_predict_now_runs_only_what_is_loaded_here(start, server):
+    backend = start()
+    here = Query("toy", {"image": IMAGES})
+    backend.predict(here)
+    assert backend.predict_now(here).version == 1
+    for other in (Query("toy", {"image": IMAGES}, version=7), Query("other", {"image": IMAGES})):
+        with pytest.raises(WouldBlockError):
+            backend.predict_now(other)
     assert server.asked == []
 
 

@@ -13,7 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import (
+    NO_DEADLINE,
+    Deadline,
+    DeadlineExceededError,
+    WouldBlockError,
+)
 from rockstar_serving.model_server.engines.engine import (
     Arrays,
     LoadError,
@@ -288,6 +293,8 @@ class Pool:
         """Borrow an interpreter for inputs of these shapes; raises as Deadline.check()."""
         with self._lock:
             while self._lent >= self._at_once:
+                if not deadline.may_block:
+                    raise WouldBlockError
                 self._waiting += 1
                 try:
                     if not self._returned.wait(deadline.remaining()):
@@ -298,6 +305,8 @@ class Pool:
             found = self._find(signature, shapes)
         try:
             deadline.check()
+            if found is None and not deadline.may_block:  # making one takes long
+                raise WouldBlockError
             return found or self._make()
         except BaseException:  # of any kind: the interpreter must not be lost
             self.give_back(found)

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import (
+    NO_DEADLINE,
+    Deadline,
+    DeadlineExceededError,
+    WouldBlockError,
+)
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from rockstar_serving.model_server.engines.litert import LiteRTEngine, Pool
 from rockstar_serving.model_server.loading import VersionLoader
@@ -345,6 +350,20 @@ def test_callers_wait_when_all_are_in_use() -> None:
     waiting.join(30)
     assert got == [first]
     assert len(made) == 1
+
+
+def test_a_request_that_must_not_block_takes_only_an_idle_interpreter() -> None:
+    lending, made = pool(at_once=1)
+    now = Deadline(may_block=False)
+    taken = lending.take("s", ((1, 2),), now)
+    with pytest.raises(WouldBlockError):
+        lending.take("s", ((1, 2),), now)
+    lending.give_back(taken)
+    lending.clear()
+    with pytest.raises(WouldBlockError):  # making one takes long
+        lending.take("s", ((1, 2),), now)
+    assert len(made) == 1
+    assert use(lending, 1) is not taken
 
 
 def test_a_deadline_that_has_passed_takes_none() -> None:
