@@ -220,6 +220,18 @@ def test_a_temporary_folder_with_a_long_path_is_reported(models, tmp_path, monke
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="has no loopback address but 127.0.0.1")
+def test_other_machines_reach_the_gateway_but_not_the_model_server(start_service, models):
+    service = start_service(models, "--host=0.0.0.0", "--model=logistic", "--workers=1")
+    reachable = []
+    for address in (service.http, service.grpc, service.rest):
+        with socket.socket() as client:
+            # Only a server that listens on all addresses listens on this one.
+            if client.connect_ex(("127.0.0.2", int(address.rpartition(":")[2]))) == 0:
+                reachable.append(address)
+    assert reachable == [service.http]
+
+
 def test_only_a_gateway_in_front_of_another_server(start_service, models):
     """The embedded server stands in for TensorFlow Serving."""
     upstream = start_service(models)

@@ -27,8 +27,9 @@ class Api:
         render: formats its errors; status and headers are set afterwards.
         prefix: unknown paths under it, such as "/v2/", get its error format too.
         relays: its inputs go upstream unchanged, so the model server's errors are passed on.
-        open: needs no API key; its paths without variables are served even when the gateway is
-            full (probes, metrics, pages).
+        open: needs no API key.
+        unlimited: its paths without variables are served even when the gateway is full (probes,
+            metrics, pages).
         headers: added to all its responses, such as authentication.PAGE_HEADERS.
     """
 
@@ -38,6 +39,7 @@ class Api:
     prefix: str = ""
     relays: bool = False
     open: bool = False
+    unlimited: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

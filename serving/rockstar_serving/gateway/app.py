@@ -108,6 +108,7 @@ def create_app(
     admission = Admission(config.threads, config.queue, counts.in_flight)
     here = Gateway(
         config,
+        files.keys,
         served,
         aliases=tuple(files.routes.aliases),
         backend=RoutedBackend(guarded, router, shadows),
@@ -120,7 +121,7 @@ def create_app(
     )
     app.extensions["gateway"] = here
     register(app, apis)
-    RequestHooks(app, here, files.keys, close_connection, apis)
+    RequestHooks(app, here, close_connection, apis)
     return app
 
 

@@ -1,6 +1,8 @@
 """Authentication of requests: API keys and their rates; CORS, page headers and trusted proxies."""
 
+import base64
 import ipaddress
+import logging
 import math
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -8,7 +10,7 @@ from http import HTTPStatus
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import ProblemError
-from rockstar_serving.gateway.observers import Observer
+from rockstar_serving.gateway.observers import Observer, loggable
 from tfs_api.status import Code
 
 ANY = "*"
@@ -19,7 +21,8 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-_SCHEME = "bearer "
+# How browsers ask for a key when a page is opened.
+_BASIC = 'Basic realm="API key as the password", charset="UTF-8"'
 _ALLOWED_HEADERS = (
     "Accept, Authorization, Content-Encoding, Content-Type, X-API-Key, X-Request-ID, "
     "X-Request-Timeout, traceparent"
@@ -28,8 +31,35 @@ _EXPOSED_HEADERS = "Retry-After, X-Request-ID"
 # Seconds that a browser may cache the answer to a preflight request.
 _MAX_AGE = "600"
 
+log = logging.getLogger(__name__)
 
-def require_key(keys: Keys, current: RequestContext, model: str | None, observer: Observer) -> None:
+
+def presented_key(current: RequestContext) -> str:
+    """The API key in the headers of a request; empty if there is none."""
+    scheme, _, credentials = (current.header("authorization") or "").partition(" ")
+    scheme, credentials = scheme.lower(), credentials.strip()
+    if scheme == "bearer":
+        return credentials
+    if key := current.header("x-api-key"):
+        return key.strip()
+    # Browsers also send it with what pages of other sites post.
+    site = current.header("sec-fetch-site") or "none"
+    if scheme != "basic" or (current.method == "POST" and site not in ("same-origin", "none")):
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:  # neither Base64 nor UTF-8
+        return ""
+
+
+def require_key(
+    keys: Keys,
+    current: RequestContext,
+    model: str | None,
+    observer: Observer,
+    *,
+    is_page: bool = False,
+) -> None:
     """Check the API key of a request, and count it against the key's rate.
 
     Args:
@@ -37,43 +67,71 @@ def require_key(keys: Keys, current: RequestContext, model: str | None, observer
         current: the request; gets the owner of the key as its caller.
         model: the name in its path, if any.
         observer: notified of rejections.
+        is_page: whether a browser should ask for the key.
 
     Raises:
-        ProblemError: 401 without a known key, 403 if it is not for the model, 429 over its rate.
+        ProblemError: 401 without a valid key, 403 if it is not for the model, 429 over its rate.
     """
-    header = current.header("authorization") or ""
-    if header[: len(_SCHEME)].lower() == _SCHEME:
-        presented = header[len(_SCHEME) :].strip()
-    else:
-        presented = (current.header("x-api-key") or "").strip()
-    owner = keys.owner(presented) if presented else None
-    if owner is None:
+    presented = presented_key(current)
+    found = keys.find(presented)
+    if found is None or found[1].has_expired:
         observer.refused("key")
+        why = "This API key is not known." if presented else "An API key is needed."
+        if found is not None:
+            current.caller = found[0]
+            why = f"This API key expired on {found[1].expires}."
+        _log_rejection(current, why)
         raise ProblemError(
             HTTPStatus.UNAUTHORIZED,
-            "This API key is not known." if presented else "An API key is needed.",
+            why,
             Code.UNAUTHENTICATED,
             hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
-            headers={"WWW-Authenticate": "Bearer"},
+            headers={"WWW-Authenticate": _BASIC if is_page else "Bearer"},
         )
-    current.caller = owner
+    current.caller = owner = found[0]
     if model is not None and not keys.gives_access(owner, model):
         observer.refused("key")
-        raise ProblemError(
-            HTTPStatus.FORBIDDEN,
-            f"This API key is not for the model {model}.",
-            Code.PERMISSION_DENIED,
-        )
-    wait = keys.buckets.take(owner)
+        raise forbidden(current, f"the model {model}")
+    wait = keys.take(owner)
     if wait:
         observer.refused("rate")
+        why = "This API key has no requests left for now."
+        _log_rejection(current, why)
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
-            "This API key has no requests left for now.",
+            why,
             Code.RESOURCE_EXHAUSTED,
             hint="Retry-After says in how many seconds it has.",
             headers={"Retry-After": str(math.ceil(wait))},
         )
+
+
+def forbidden(current: RequestContext, what: str) -> ProblemError:
+    """The error for what the caller's key gives no access to; logs the rejection."""
+    why = f"This API key is not for {what}."
+    _log_rejection(current, why)
+    return ProblemError(HTTPStatus.FORBIDDEN, why, Code.PERMISSION_DENIED)
+
+
+def _log_rejection(current: RequestContext, why: str) -> None:
+    """Log who was rejected and why, never the key."""
+    fields = {
+        "request_id": current.request_id,
+        "method": current.method,
+        "path": current.path,
+        "caller": current.caller,
+        "remote_address": current.remote_address,
+    }
+    log.warning(
+        "rejected %s %s from %s, caller %s: %s (request %s)",
+        current.method,
+        loggable(current.path),
+        current.remote_address or "a local socket",
+        current.caller or "unknown",
+        why,
+        current.request_id,
+        extra=fields,
+    )
 
 
 def cors_headers(

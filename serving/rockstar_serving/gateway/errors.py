@@ -139,7 +139,7 @@ def not_found(model: str, version: int | None, label: str | None) -> Steps[Unkno
     try:
         states = yield from gateway().backend.steps("status", query)
     except NotFoundError:
-        served = ", ".join(gateway().served.names)
+        served = ", ".join(gateway().visible(gateway().served.names))
         return UnknownNameError(
             "model",
             expected=f"a served model ({served})",

@@ -30,14 +30,15 @@ def ready() -> ResponseReturnValue:
     """Request the contract of each model, which only a loaded model returns.
 
     A model whose versions have all failed to load is reported. The gateway is ready nevertheless,
-    unless all models are required: the others can be used.
+    unless all models are required: the others can be used. Callers see the models of their key.
     """
     if gateway().stopping():
         return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
     models = {model: probe(model) for model in gateway().served.names}
+    visible = {model: models[model] for model in gateway().visible(models)}
     if are_ready(models):
-        return jsonify(status="ready", models=models)
-    return jsonify(status="not ready", models=models), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
+        return jsonify(status="ready", models=visible)
+    return jsonify(status="not ready", models=visible), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
 
 
 def are_ready(models: dict[str, dict[str, Any]]) -> bool:
@@ -74,4 +75,4 @@ def probe(model: str) -> dict[str, Any]:
     return {"ready": False, "reason": Code.NOT_FOUND.name} | ({"failed": True} if followed else {})
 
 
-API = Api("ops", _blueprint, open=True)
+API = Api("ops", _blueprint, open=True, unlimited=True)

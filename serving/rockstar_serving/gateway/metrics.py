@@ -22,9 +22,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_serving.gateway import shared_counts
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.context import RequestContext
+from rockstar_serving.gateway.authentication import forbidden
+from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.observers import Call, Comparison, Observer, PredictionEvent
-from rockstar_serving.gateway.state import ServedModels
+from rockstar_serving.gateway.state import ServedModels, gateway
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -252,6 +253,8 @@ _blueprint = Blueprint("metrics", __name__)
 @_blueprint.get("/metrics")
 def metrics() -> Response:
     """The metrics of all workers together, in the format that the scraper accepts."""
+    if not gateway().keys.reads_metrics(context().caller):
+        raise forbidden(context(), "the metrics, which name all models")
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     folder = os.environ.get(shared_counts.VARIABLE)
     if folder is None:
@@ -262,4 +265,4 @@ def metrics() -> Response:
         return Response(encode(registry), content_type=content_type)
 
 
-API = Api("metrics", _blueprint, open=True)
+API = Api("metrics", _blueprint, unlimited=True)

@@ -179,6 +179,11 @@ class RateLimitedLogger:
         self._log.warning(text + more, *arguments, extra=extra)
 
 
+def loggable(path: str) -> str:
+    """A path without line breaks and terminal sequences."""
+    return path if path.isprintable() else quote(path)
+
+
 class AccessLog(Observer):
     """Logs each answered request; the JSON format has all fields, the text format a few.
 
@@ -203,9 +208,7 @@ class AccessLog(Observer):
         milliseconds = round((time.monotonic() - context.started) * 1000, 3)
         method, path = context.method, context.path
         text = "%s %s %d %.1f ms %s"
-        # No line breaks or terminal sequences in the log.
-        safe = path if path.isprintable() else quote(path)
-        arguments = (method, safe, status, milliseconds, context.request_id)
+        arguments = (method, loggable(path), status, milliseconds, context.request_id)
         fields = _fields(context, status, milliseconds) if self._as_json else None
         if quiet:
             self._failed_probes.warn(text, *arguments, extra=fields)

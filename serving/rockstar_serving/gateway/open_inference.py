@@ -416,4 +416,4 @@ def _render(problem: ProblemError) -> HttpResponse:
 
 
 API = Api("oip", _blueprint, render=_render, prefix="/v2", relays=True)
-HEALTH = Api("oip-health", _probes, render=_render, open=True)
+HEALTH = Api("oip-health", _probes, render=_render, unlimited=True)

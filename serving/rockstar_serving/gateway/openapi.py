@@ -47,15 +47,14 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
 
     Args:
         config: its settings.
-        models: names and aliases of the models, as far as they are known.
+        models: names and aliases of the models that the caller may use.
         root: path at which it is mounted, such as "/ml"; empty if it is not.
     """
     described: Json = orjson.loads(_text())
     described["info"]["version"] = installed_version()
     described["servers"] = [{"url": root or "/"}]
     keyed = bool(config.api_keys_file or config.api_keys)
-    # The document needs no key, so it must not reveal names that need one.
-    _insert_settings(described, config, () if keyed else models)
+    _insert_settings(described, config, models)
     _add_variants(described["paths"])
     operations = [op for item in described["paths"].values() for op in item.values()]
     for operation in operations:
@@ -65,7 +64,7 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
         elif "security" not in operation:
             responses = operation["responses"]
             reference = responses["400"]["$ref"].removesuffix("400")
-            responses |= {key: {"$ref": reference + key} for key in ("401", "403")}
+            responses |= {key: {"$ref": reference + key} for key in ("401", "403", "429")}
     if not keyed:
         del described["security"], described["components"]["securitySchemes"]
     described["components"]["responses"] = _responses(described, operations)
@@ -141,7 +140,7 @@ _blueprint = Blueprint("docs", __name__)
 @_blueprint.get("/openapi.json")
 def _openapi() -> Response:
     state = gateway()
-    models = (*state.served.names, *state.aliases)
+    models = state.visible((*state.served.names, *state.aliases))
     return jsonify(document(state.config, models, request.root_path.rstrip("/")))
 
 
@@ -166,4 +165,4 @@ def _swagger_ui_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "dist"
 
 
-API = Api("docs", _blueprint, open=True, headers=PAGE_HEADERS)
+API = Api("docs", _blueprint, unlimited=True, headers=PAGE_HEADERS)

@@ -214,8 +214,12 @@ class Batch:
 
 @_blueprint.get("/v1/models")
 def list_models() -> ResponseReturnValue:
-    """List the served models: versions, states, and the newest one's inputs and outputs."""
-    return jsonify(models=[_describe(model) for model in gateway().served.names])
+    """List the served models: versions, states, and the newest one's inputs and outputs.
+
+    Callers see the models of their key.
+    """
+    here = gateway()
+    return jsonify(models=[_describe(model) for model in here.visible(here.served.names)])
 
 
 def _describe(model: str) -> dict[str, Any]:

@@ -17,8 +17,13 @@ from werkzeug.routing import MapAdapter
 
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.api import Api, api_of
-from rockstar_serving.gateway.api_keys import Keys
-from rockstar_serving.gateway.authentication import cors_headers, require_key, trusted_addresses
+from rockstar_serving.gateway.authentication import (
+    PAGE_HEADERS,
+    cors_headers,
+    presented_key,
+    require_key,
+    trusted_addresses,
+)
 from rockstar_serving.gateway.bodies import received
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
@@ -134,7 +139,6 @@ class RequestHooks:
         self,
         app: Flask,
         here: Gateway,
-        keys: Keys,
         close_connection: Callable[[], None],
         apis: tuple[Api, ...],
     ) -> None:
@@ -142,26 +146,25 @@ class RequestHooks:
 
         Args:
             app: handles the requests; its routes are complete.
-            here: its settings and observer.
-            keys: the known API keys; none disables the check.
+            here: its settings, API keys and observer.
             close_connection: makes the server close the connection after the response.
             apis: the APIs of its routes; the first is the default for unknown paths.
         """
         config = here.config
         self._here, self._config = here, config
         self._observer = here.observer
-        self._keys = keys or None
+        self._keys = here.keys or None
         self._apis = apis
         self._by_blueprint: dict[str | None, Api] = {api.blueprint.name: api for api in apis}
         self._by_name = {api.name: api for api in apis}
         self._trusted = trusted_addresses(config.trusted_proxies)
         self._close_connection = close_connection
-        open_blueprints = {api.blueprint.name for api in apis if api.open}
+        unlimited = {api.blueprint.name for api in apis if api.unlimited}
         # Probes, metrics and pages are answered even when the gateway is full.
         self._unlimited = {
             rule.rule
             for rule in app.url_map.iter_rules()
-            if rule.endpoint.partition(".")[0] in open_blueprints
+            if rule.endpoint.partition(".")[0] in unlimited
         }
         app.before_request(self._begin)
         app.after_request(self._complete)
@@ -234,10 +237,19 @@ class RequestHooks:
             )
         if current.verdict in ("full", "late"):
             raise rejection(current.verdict)
-        # Browsers send preflight requests (OPTIONS) without a key.
-        if self._keys is not None and not api.open and request.method != "OPTIONS":
+        if self._keys is None or self._is_preflight(current):
+            return
+        if api.open:
+            current.caller = self._keys.owner(presented_key(current))
+        else:
             model = (request.view_args or {}).get("model")
-            require_key(self._keys, current, model, self._observer)
+            is_page = api.headers is PAGE_HEADERS
+            require_key(self._keys, current, model, self._observer, is_page=is_page)
+
+    def _is_preflight(self, current: RequestContext) -> bool:
+        """Whether it asks what pages of other sites may do; browsers send no key with that."""
+        asks = current.header("origin") and current.header("access-control-request-method")
+        return current.method == "OPTIONS" and bool(asks and self._config.cors_origins)
 
     def _complete(self, response: Response) -> Response:
         """Add headers to the response, and report it."""

@@ -30,7 +30,7 @@ from rockstar_contract.errors import TooLargeError
 from rockstar_serving.gateway import open_inference, predict, tfserving
 from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
-from rockstar_serving.gateway.authentication import require_key
+from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
 from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
 from rockstar_serving.gateway.call_threads import CallThreads
@@ -189,7 +189,7 @@ class RsgiGateway:
         predictor = self._gateway.predictor.for_event_loop()
         self._on_loop = replace(self._gateway, config=small, predictor=predictor)
         self._signatures = tfserving.SignatureCache()
-        self._keys = self._files.keys or None
+        self._keys = self._gateway.keys or None
         # The loop starts to run once the server listens.
         loop.call_soon(self._on_ready)
 
@@ -237,7 +237,7 @@ class RsgiGateway:
     async def _predict(self, scope: Scope, protocol: HttpProtocol, endpoint: Endpoint) -> None:
         api, rule, model, start, upstream = endpoint
         config, headers = self._config, scope.headers
-        current = new_context(config, api.name, headers.get, "POST")
+        current = new_context(config, api.name, partial(_header, headers), "POST")
         current.path, current.query, current.route = scope.path, scope.query_string, rule
         current.remote_address = scope.client.rpartition(":")[0]
         set_gateway(self._on_loop)
@@ -385,14 +385,17 @@ class RsgiGateway:
         environ = _environ(scope, (*here.served.names, *here.aliases))
         length = _length(headers.get("content-length"))
         chunked = "transfer-encoding" in headers
-        current = new_context(self._config, "", headers.get, scope.method)
+        current = new_context(self._config, "", partial(_header, headers), scope.method)
         body = b""
         if length or chunked:
             current.path, current.unread = scope.path, True
             set_gateway(self._gateway)
             set_context(current)
             try:
-                body = await self._receive(protocol, length, current)
+                if self._keys is None or self._keys.owner(presented_key(current)):
+                    body = await self._receive(protocol, length, current)
+                else:  # Flask rejects the request
+                    await _discard(_chunks(protocol), current)
             except TooLargeError:  # an error of those that read the body
                 environ["CONTENT_LENGTH"] = str(self._config.max_body_bytes + 1)
             except ProtocolClosed:
@@ -436,6 +439,12 @@ async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> Non
             async for _ in chunks:
                 pass
         current.unread = False
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    """The value of a header; several are joined, as in WSGI, so that none is overlooked."""
+    values = headers.get_all(name)
+    return ",".join(values) if values else None
 
 
 def _length(header: str | None) -> int | None:

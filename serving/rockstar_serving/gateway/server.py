@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.supervisor import at_end_of_parent
@@ -153,8 +154,14 @@ def _worker_exit(_arbiter: Any, worker: Any) -> None:
 
 def _report_upstream(app: "Flask", upstream: str) -> None:
     """Log for each model whether the model server serves it."""
-    models = app.test_client().get("/readyz").get_json().get("models", {})
-    for model, state in models.items():
+    from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, probe
+    from rockstar_serving.gateway.state import set_gateway
+
+    here = app.extensions["gateway"]
+    set_gateway(here)
+    set_context(RequestContext("", "ops", PROBE_TIMEOUT_S, time.monotonic()))
+    for model in here.served.names:
+        state = probe(model)
         if state["ready"]:
             log.info("%s serves %s, version %d", upstream, model, state["version"])
         else:

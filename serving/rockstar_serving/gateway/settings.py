@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
-from rockstar_serving.gateway.api_keys import Keys, KeysError, Rate, parse_keys, read_keys
+from rockstar_serving.gateway.api_keys import Keys, KeysError, Rate
 from rockstar_serving.gateway.routes_file import Routes, RoutesError, read_routes
 from rockstar_serving.options import (
     HIDDEN,
@@ -84,7 +84,7 @@ class GatewayConfig:
         require_all_models: Not ready while any model has failed to load; by default the others
             serve.
         routes: Routes file; reloaded on SIGHUP. See rockstar check.
-        api_keys_file: File of API keys; reloaded on SIGHUP. --make-key creates entries.
+        api_keys_file: File of API keys; changes apply within a second. --make-key creates entries.
         api_keys: API keys as NAME:SHA256.
         rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
         cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
@@ -289,7 +289,7 @@ class Files:
     """
 
     routes: Routes = field(default_factory=Routes)
-    keys: Keys = field(default_factory=lambda: Keys({}))
+    keys: Keys = field(default_factory=Keys)
 
 
 def read_files(config: GatewayConfig) -> Files:
@@ -300,9 +300,7 @@ def read_files(config: GatewayConfig) -> Files:
     """
     try:
         routes = read_routes(Path(config.routes)) if config.routes else Routes()
-        keys = parse_keys(config.api_keys)
-        if config.api_keys_file:
-            keys |= read_keys(Path(config.api_keys_file))
-        return Files(routes, Keys(keys, config.rate_limit))
+        keys = Keys(config.api_keys, config.api_keys_file, config.rate_limit)
+        return Files(routes, keys)
     except (RoutesError, KeysError) as error:
         raise FilesError(str(error)) from error

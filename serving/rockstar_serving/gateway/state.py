@@ -5,6 +5,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from rockstar_serving.gateway.admission import Admission, Uploads
+from rockstar_serving.gateway.api_keys import Keys
+from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
 from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor
 from rockstar_serving.gateway.settings import GatewayConfig
@@ -35,6 +37,7 @@ class Gateway:
 
     Attributes:
         config: settings.
+        keys: the API keys; if there are none, nobody needs one.
         served: names of the models.
         aliases: other names for them.
         backend: the model server, for tensors.
@@ -47,6 +50,7 @@ class Gateway:
     """
 
     config: GatewayConfig
+    keys: Keys
     served: ServedModels
     aliases: tuple[str, ...]
     backend: RoutedBackend
@@ -56,6 +60,11 @@ class Gateway:
     outages: RateLimitedLogger
     admission: Admission
     uploads: Uploads
+
+    def visible(self, models: Iterable[str]) -> list[str]:
+        """Those of some models that the caller's key gives access to."""
+        caller = context().caller
+        return [model for model in models if self.keys.gives_access(caller, model)]
 
 
 _current: ContextVar[Gateway] = ContextVar("rockstar_gateway")

@@ -1,27 +1,148 @@
-"""What a service exposes, and to whom: real processes on both hosts."""
+"""With API keys, gateways answer only probes without one, however a request is written."""
 
+import hashlib
+import os
 import socket
-import sys
+from http.client import HTTPResponse
 
 import pytest
+import requests
 
-from tests.command_line import serving
-from tests.model_fixtures import write_version
-
-PORTS = ("--port=0", "--grpc-port=0", "--rest-port=0", "--workers=1")
-# Reaches a server on this machine only if it listens on all addresses.
-OTHER_ADDRESS = "127.0.0.2"
+from tests.integration.gateway.conftest import IMAGE
+from tests.waiting import until
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="has 127.0.0.1 only")
-def test_a_service_for_other_machines_does_not_expose_its_model_server(tmp_path):
-    write_version(tmp_path / "models" / "toy", 1)
-    arguments = ("--models", tmp_path / "models", *PORTS, "--host=0.0.0.0")
-    with serving("serve", *arguments, log=tmp_path / "log") as addresses:
-        reachable = set()
-        for api in ("http", "grpc", "rest"):
-            with socket.socket() as client:
-                port = int(addresses[api].rpartition(":")[2])
-                if client.connect_ex((OTHER_ADDRESS, port)) == 0:
-                    reachable.add(api)
-    assert reachable == {"http"}
+def entry(name: str, more: str = "") -> str:
+    """The entry of a key that is its owner's name."""
+    return f'[keys.{name}]\nsha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\n{more}\n'
+
+
+ALICE, BOB = entry("alice"), entry("bob", 'models = ["other"]')
+
+
+@pytest.fixture
+def keyed(start_gateway, tmp_path):
+    """A gateway with two workers, and the file of its keys."""
+    path = tmp_path / "keys.toml"
+    path.write_text(ALICE + BOB)
+    return start_gateway("--workers=2", f"--api-keys-file={path}"), path
+
+
+def status_of(gateway, method: str, target: str, *headers: str) -> int:
+    """The status of a request whose target is sent as it is."""
+    head = [
+        f"{method} {target} HTTP/1.1",
+        *("Host: gateway", "Connection: close", "Content-Type: image/png"),
+        *(f"Content-Length: {len(IMAGE)}", *headers, "", ""),
+    ]
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+        client.sendall("\r\n".join(head).encode() + IMAGE)
+        with HTTPResponse(client, method=method) as response:
+            response.begin()
+            return response.status
+
+
+# Ways around a check of the path that have worked elsewhere: the server, a proxy or a framework
+# reads it in another way than the check does.
+TARGETS = [
+    "/predict/toy",
+    "//predict/toy",
+    "/predict//toy",
+    "/./predict/toy",
+    "/livez/../predict/toy",
+    "/livez/%2e%2e/predict/toy",
+    "/livez/..;/predict/toy",
+    "/livez;/../predict/toy",
+    "/predict/toy;",
+    "/predict/toy/",
+    "/predict/toy?/livez",
+    "/predict/toy%3f/livez",
+    "/predict/toy%00",
+    "/predict/toy%0a",
+    "/predict/toy%20",
+    "/%70redict/%74oy",
+    "/predict/other%2f..%2ftoy",
+    "/livez%c0%af..%c0%afpredict/toy",
+    "/predict/\uff54\uff4f\uff59",
+    "/predict\\toy",
+    "/PREDICT/toy",
+    "http://gateway/predict/toy",
+    "http://gateway/livez/../predict/toy",
+    "/v1/models/toy:predict",
+    "/V1/Models/toy:predict",
+    "/v1/models/toy%3apredict",
+    "/v1/models/toy/VERSIONS/1:predict",
+    "/v1/models/other/../toy:predict",
+    "/v1//models/toy:predict",
+    "/v2/models/toy/infer",
+    "/v2/models/toy/versions/1/infer",
+    "/static/../predict/toy",
+    "/explain/toy",
+]
+# Likewise headers.
+HEADERS = [
+    ["X-HTTP-Method-Override: POST"],
+    ["X-Original-URL: /livez", "X-Rewrite-URL: /livez"],
+    ["X-Forwarded-Prefix: /livez"],
+    ["X-Forwarded-Prefix: /predict"],
+    ["SCRIPT_NAME: /livez", "PATH_INFO: /livez"],
+    ["X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "Forwarded: for=127.0.0.1"],
+    ["X_API_Key: alice"],
+    ["Authorization: Bearer alice", "Authorization: Bearer nobody"],
+    ["Authorization: Bearer nobody", "Authorization: Bearer alice"],
+    ["X-API-Key: alice", "X-API-Key: nobody"],
+    ["X-API-Key: nobody", "Connection: X-API-Key"],
+    ["Origin: https://example.org", "Access-Control-Request-Method: POST"],
+]
+METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "post"]
+
+
+def test_no_form_of_a_request_gets_around_the_keys(keyed, toy_server):
+    gateway, _ = keyed
+
+    def statuses(*key: str) -> set[int]:
+        found = {status_of(gateway, "POST", target, *key) for target in TARGETS}
+        found |= {status_of(gateway, method, "/predict/toy", *key) for method in METHODS}
+        return found
+
+    rejected = statuses()
+    for headers in HEADERS:
+        rejected |= {
+            status_of(gateway, method, "/predict/toy", *headers) for method in ("POST", "OPTIONS")
+        }
+        rejected.add(status_of(gateway, "POST", "/livez/predict/toy", *headers))
+    # 400 is the server's own, for what is not HTTP.
+    assert rejected <= {400, 401}
+    assert not any(200 <= status < 300 for status in statuses("X-API-Key: bob"))
+    assert toy_server.predictions == 0
+    assert status_of(gateway, "POST", "/predict/toy", "X-API-Key: alice") == 200
+
+
+def test_prefixes_are_taken_from_configured_proxies_only(start_gateway):
+    gateway = start_gateway("--trusted-proxies=192.0.2.1")
+    for header in ("X-Forwarded-Prefix", "SCRIPT_NAME", "X-Script-Name"):
+        assert status_of(gateway, "GET", "/ml/livez", f"{header}: /ml") == 404
+        assert status_of(gateway, "GET", "/livez", f"{header}: /ml") == 200
+
+
+def test_changed_keys_apply_to_every_worker_without_a_restart(keyed):
+    gateway, path = keyed
+    workers = gateway.workers()
+
+    def status(key: str) -> int:
+        headers = {"X-API-Key": key, "Connection": "close"}
+        return requests.get(f"{gateway.url}/v1/models", headers=headers, timeout=30).status_code
+
+    assert (status("alice"), status("carol")) == (200, 401)
+    (path.parent / "new").write_text(entry("carol", 'rate = "5/hour"'))
+    os.replace(path.parent / "new", path)
+    # Both workers have read it when 20 requests on new connections are answered alike.
+    until(lambda: {status("alice") for _ in range(20)} == {401})
+    answers = [status("carol") for _ in range(20)]
+    # They share the rate of a new key.
+    assert answers.count(200) == 5
+    assert set(answers) == {200, 429}
+    assert gateway.workers() == workers
+    path.write_text("")
+    assert status("carol") == 429
+    assert status("") == 401

@@ -58,7 +58,11 @@ def test_intended_differences(gateway: Gateway) -> None:
 def test_a_client_gains_keys_limits_and_metrics(upstream: int, host: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys.toml"
     digest = hashlib.sha256(b"key").hexdigest()
-    keys.write_text(f"[keys.alice]\nsha256 = '{digest}'\nmodels = ['half_plus']\nrate = '4/day'\n")
+    scraper = hashlib.sha256(b"scraper").hexdigest()
+    keys.write_text(
+        f"[keys.alice]\nsha256 = '{digest}'\nmodels = ['half_plus']\nrate = '4/day'\n"
+        f"[keys.prometheus]\nsha256 = '{scraper}'\nmodels = []\n"
+    )
     arguments = (f"--api-keys-file={keys}", "--model=half_plus", "--workers=1")
     with (
         running(upstream, tmp_path / "log", *arguments, server=host) as gateway,
@@ -86,5 +90,6 @@ def test_a_client_gains_keys_limits_and_metrics(upstream: int, host: str, tmp_pa
         assert (late.status_code, list(late.json())) == (429, ["error"])
         assert int(late.headers["Retry-After"]) > 0
 
-        counted = requests.get(f"{gateway.url}/metrics", timeout=20).text
+        headers = {"Authorization": "Bearer scraper"}
+        counted = requests.get(f"{gateway.url}/metrics", headers=headers, timeout=20).text
         assert 'route="/v1/models/<model>/versions/<version>:predict",status="200"' in counted

@@ -1,7 +1,9 @@
 """API keys, rates, CORS, and headers of pages."""
 
+import base64
 import dataclasses
 import hashlib
+import logging
 import tomllib
 
 import pytest
@@ -11,20 +13,26 @@ from flask import Blueprint
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import KeysError, read_keys
-from rockstar_serving.gateway.app import APIS
+from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.settings import (
     FilesError,
+    GatewayConfig,
     SettingError,
     config_of,
     read_files,
     read_settings,
 )
-from tests.unit.gateway.conftest import post
+from tests.unit.gateway.conftest import IMAGE, post
 
 
 def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def basic(password: str) -> str:
+    """As browsers send a key."""
+    return f"Basic {base64.b64encode(f'anyone:{password}'.encode()).decode()}"
 
 
 KEYS = f"""
@@ -35,6 +43,14 @@ sha256 = "{digest("key of alice")}"
 sha256 = "{digest("key of bob").upper()}"
 models = ["other"]
 rate = "2/day"
+
+[keys.prometheus]
+sha256 = "{digest("key of prometheus")}"
+models = []
+
+[keys.eve]
+sha256 = "{digest("key of eve")}"
+expires = 2026-01-31
 """
 
 
@@ -56,6 +72,9 @@ def keyed(config, server, notes, tmp_path, create_gateway):
         {"Authorization": "Bearer key of alice"},
         {"Authorization": "bearer  key of alice "},
         {"X_API_Key": "key of alice"},
+        {"Authorization": basic("key of alice")},
+        # Of a proxy in front.
+        {"Authorization": basic("password of the proxy"), "X_API_Key": "key of alice"},
     ],
 )
 def test_a_key_opens(keyed, notes, headers):
@@ -72,6 +91,16 @@ def test_a_key_opens(keyed, notes, headers):
         {"Authorization": "Basic key of alice"},
         {"X_API_Key": digest("key of alice")},
         {"X_API_Key": "§"},
+        {"X_API_Key": "key of eve"},
+        {"Authorization": "Bearer key of alice, Bearer key of mallory"},
+        {"Authorization": f"Bearer {basic('key of alice')}"},
+        {"Authorization": "Basic ==="},
+        {"Authorization": basic("key of mallory")},
+        {"Authorization": "Basic a2V5IG9mIGFsaWNl"},  # without a user name
+        # Sent by a browser for a page of another site.
+        {"Authorization": basic("key of alice"), "Sec_Fetch_Site": "cross-site"},
+        {"Authorization": basic("key of alice"), "Sec_Fetch_Site": "same-site"},
+        {"X_Forwarded_For": "127.0.0.1", "X_Original_URL": "/livez"},
     ],
 )
 def test_without_a_key_that_is_known_nothing_is_done(keyed, server, notes, headers):
@@ -84,9 +113,85 @@ def test_without_a_key_that_is_known_nothing_is_done(keyed, server, notes, heade
     assert notes.refusals == ["key"]
 
 
-def test_probes_need_no_key(keyed):
-    for path in ("/livez", "/readyz"):
-        assert keyed().get(path).status_code == 200
+def test_only_probes_need_no_key(keyed):
+    http = keyed()
+    rules = {str(rule): rule for rule in APPLICATION.url_map.iter_rules()}
+    answered = set()
+    for path, rule in rules.items():
+        for method in rule.methods:
+            sent = path.replace("<model>", "toy").replace("<version>", "1").replace("<label>", "a")
+            sent = sent.replace("<path:path>", "x").replace("<path:filename>", "page.js")
+            with http.open(sent.replace("<name>", "swagger-ui.css"), method=method) as response:
+                if response.status_code != 401:
+                    answered.add((method, path))
+    assert answered == {(m, path) for m in ("GET", "HEAD", "OPTIONS") for path in OPEN}
+
+
+APPLICATION = create_app(GatewayConfig(models=("toy",)))
+OPEN = ("/livez", "/readyz")
+
+
+def test_browsers_ask_for_the_key_of_a_page(keyed):
+    http = keyed()
+    for path in ("/", "/docs", "/static/page.js"):
+        refused = http.get(path)
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"].startswith("Basic realm=")
+        with http.get(path, headers={"Authorization": basic("key of alice")}) as response:
+            assert response.status_code == 200
+
+
+def test_names_of_models_are_for_those_who_may_use_them(keyed):
+    http = keyed()
+
+    def names(key: str) -> set[str]:
+        headers = {"X-API-Key": key}
+        ready = http.get("/readyz", headers=headers)
+        assert ready.get_json()["status"] == "ready"
+        listed = http.get("/v1/models", headers=headers).get_json().get("models", [])
+        return set(ready.get_json()["models"]) | {each["model"] for each in listed}
+
+    assert names("key of alice") == {"toy"}
+    for key in ("key of bob", "key of prometheus", "key of eve", "key of mallory"):
+        assert names(key) == set()
+    assert "toy" not in http.get("/openapi.json", headers={"X-API-Key": "key of bob"}).text
+    unknown = http.post("/predict/other", data=IMAGE, headers={"X-API-Key": "key of bob"})
+    assert unknown.status_code in (404, 429)
+    assert "toy" not in unknown.text
+
+
+def test_a_key_for_some_models_does_not_read_the_metrics_of_all(keyed):
+    http = keyed()
+    for key, status in {"alice": 200, "prometheus": 200, "bob": 403}.items():
+        headers = {"Authorization": f"Bearer key of {key}"}
+        assert http.get("/metrics", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "says"),
+    [
+        ("", 401, "from 127.0.0.1, caller unknown: An API key is needed."),
+        ("key of mallory", 401, "from 127.0.0.1, caller unknown: This API key is not known."),
+        ("key of eve", 401, "caller eve: This API key expired on 2026-01-31."),
+        ("key of bob", 403, "caller bob: This API key is not for the model toy."),
+        ("key of alice", 429, "caller alice: This API key has no requests left for now."),
+    ],
+)
+def test_each_rejection_is_one_line_in_the_log(keyed, caplog, key, status, says):
+    http = keyed(rate_limit="1/day", access_log=False)
+    if status == 429:
+        post(http, X_API_Key=key)
+    caplog.clear()
+    headers = {"X_API_Key": key} if key else {}
+    with caplog.at_level(logging.WARNING):
+        response = post(http, path="/predict/toy?key=secret", X_Request_ID="an-id", **headers)
+    assert response.status_code == status
+    (record,) = caplog.records
+    assert says in record.getMessage()
+    assert record.getMessage().startswith("rejected POST /predict/toy from ")
+    assert record.getMessage().endswith("(request an-id)")
+    for secret in ("secret", key) if key else ():
+        assert secret not in str(vars(record))
 
 
 def test_a_key_is_for_its_models(keyed, notes):
@@ -210,6 +315,8 @@ def test_a_named_site_is_allowed(config, server, create_gateway):
 def test_preflight_requests_need_no_key(keyed):
     http = keyed(cors_origins=(SITE,))
     headers = {"Origin": SITE, "Access-Control-Request-Method": "POST"}
+    assert http.options("/predict/toy").status_code == 401
+    assert keyed().options("/predict/toy", headers=headers).status_code == 401
     response = http.options("/predict/toy", headers=headers)
     assert response.status_code == 200
     assert "POST" in response.headers["Access-Control-Allow-Methods"]
@@ -232,7 +339,7 @@ def test_no_site_is_allowed_by_default(http):
 def test_pages_have_headers_of_their_own(config, server, create_gateway):
     blueprint = Blueprint("page", __name__)
     blueprint.get("/page")(lambda: "<p>hello")
-    page = Api("page", blueprint, open=True, headers=PAGE_HEADERS)
+    page = Api("page", blueprint, headers=PAGE_HEADERS)
     http = create_gateway(config, server, apis=(*APIS, page)).test_client()
     assert "default-src 'self'" in http.get("/page").headers["Content-Security-Policy"]
     other = http.get("/livez")

@@ -159,7 +159,8 @@ def keyed(server, create_gateway):
 
 def test_keys_are_described_if_they_are_required(keyed, document):
     assert "security" not in json.dumps(document)
-    document = Document(keyed.get("/openapi.json").get_json(), strict=True)
+    described = keyed.get("/openapi.json", headers={"X-API-Key": "a key"}).get_json()
+    document = Document(described, strict=True)
     assert not list(OpenAPIV31SpecValidator(document.document).iter_errors())
     assert {"bearer": []} in document.document["security"]
     for operation in document.operations():
@@ -171,12 +172,6 @@ def test_keys_are_described_if_they_are_required(keyed, document):
             assert_described(document, operation, response, "no key")
         answered = ask(keyed, operation, headers={"Authorization": "Bearer a key"})
         assert answered.status_code not in (401, 403), operation
-
-
-def test_names_of_models_are_not_revealed_without_a_key(keyed):
-    text = keyed.get("/openapi.json").text
-    assert "number" in text  # as a type
-    assert '"enum":["toy"' not in text.replace(" ", "")
 
 
 OPERATIONS = [

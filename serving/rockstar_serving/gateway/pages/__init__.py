@@ -18,4 +18,4 @@ _blueprint = Blueprint(
 )
 _blueprint.get("/")(lambda: render_template("index.html"))
 
-API = Api("pages", _blueprint, open=True, headers=PAGE_HEADERS)
+API = Api("pages", _blueprint, unlimited=True, headers=PAGE_HEADERS)
