@@ -159,6 +159,14 @@ def application(config: GatewayConfig) -> Iterator[RsgiGateway]:
         yield app
 
 
+class Headers(dict[str, str]):
+    """The headers of a request, as RSGI has them."""
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [self[name]] if name in self else []
+
+
 class ImageRequest:
     """A request for the prediction of a PNG: an RSGI scope and protocol."""
 
@@ -168,12 +176,10 @@ class ImageRequest:
     def __init__(self, name: str, image: bytes) -> None:
         self.path = f"/predict/{name}"
         self._image = image
-        self._headers = {"content-type": "image/png", "content-length": str(len(image))}
-
-    @property
-    def headers(self) -> Any:
-        """The headers; a dictionary has the methods that are needed."""
-        return self._headers
+        length = str(len(image))
+        self.headers = Headers(
+            {"host": "127.0.0.1", "content-type": "image/png", "content-length": length}
+        )
 
     async def __call__(self) -> bytes:
         """The body."""

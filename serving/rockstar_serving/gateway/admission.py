@@ -13,7 +13,7 @@ from rockstar_serving.gateway.context import RequestContext, Verdict
 
 # Seconds between two checks of the uploads.
 _CHECK_S = 0.5
-# A slow upload counts as a request in flight once it is larger than this: it takes memory.
+# An upload counts as a request in flight once it is larger than this: it takes memory.
 _MAX_UNCOUNTED_BYTES = 2**20
 
 
@@ -41,10 +41,14 @@ class Admission:
         self._lock = threading.Lock()
         self._may_run = threading.Condition(self._lock)
 
+    def is_full(self) -> bool:
+        """Whether a request would be rejected now."""
+        return self._running + self._waiting >= self._most
+
     def enter(self, timeout: float) -> Verdict:
         """Wait until a request may run, at most `timeout` seconds; `leave` ends it."""
         with self._lock:
-            if self._running + self._waiting >= self._most:
+            if self.is_full():
                 return "full"
             runs = self._running < self._at_once
             self._running += runs
@@ -132,8 +136,8 @@ class Uploads:
 class Upload:
     """A body that is being received.
 
-    A slow upload does not count as a request in flight until it has arrived or takes much memory.
-    Otherwise a few slow clients would keep others out.
+    It does not count as a request in flight until it has arrived or takes much memory. Otherwise a
+    few slow clients would keep others out.
 
     Attributes:
         received: bytes so far.
@@ -183,30 +187,22 @@ class Upload:
             self._connection.settimeout(self._current.timeout)
             self.seconds += time.monotonic() - began
         self.received += len(data)
-        if self.received > _MAX_UNCOUNTED_BYTES and not self.readmit():
+        if self.received > _MAX_UNCOUNTED_BYTES and not self.admit():
             return b""
         return data
 
-    def readmit(self) -> bool:
-        """Count as a request in flight again; returns false if it is rejected now."""
+    def admit(self) -> bool:
+        """Count as a request in flight; returns false if it is rejected now."""
         current = self._current
         if current.verdict == "receiving":
             current.verdict = self._uploads.admission.enter(current.timeout)
         return current.verdict in ("admitted", "unlimited")
 
     def check(self, now: float) -> None:
-        """Called while it waits for bytes: end it if it is late, or stop counting it."""
-        seconds = now - self._began
-        if seconds >= self._uploads.seconds:
+        """Called while it waits for bytes: end it if it is late."""
+        if now - self._began >= self._uploads.seconds:
             self.late = True
             if self._connection is not None:
                 with contextlib.suppress(OSError):  # already closed
                     # The read sees the end of the stream.
                     self._connection.shutdown(socket.SHUT_RD)
-        elif (
-            seconds >= _CHECK_S
-            and self.received <= _MAX_UNCOUNTED_BYTES
-            and self._current.verdict == "admitted"
-        ):
-            self._current.verdict = "receiving"
-            self._uploads.admission.leave()

@@ -217,17 +217,13 @@ def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         current.uploading += upload.seconds
     if upload.late:
         raise too_slow(here.uploads.seconds)
-    if current.verdict != "admitted" and not upload.readmit():
+    if current.verdict != "admitted" and not upload.admit():
         raise rejection(current.verdict)
     if upload.received > most:
         raise too_large(most, "more")
     if length is not None and upload.received < length:
-        raise InvalidInputError(
-            "body",
-            expected=f"{length:,} bytes, as Content-Length says",
-            got=f"{upload.received:,}",
-            hint="check that the upload is complete",
-        )
+        current.unread = True  # the connection ends
+        raise truncated(length)
     current.unread = False
 
 
@@ -247,9 +243,16 @@ def too_slow(seconds: float) -> ProblemError:
     )
 
 
+def truncated(length: int) -> InvalidInputError:
+    """The error for a body that ends before its declared length."""
+    expected = f"{length:,} bytes, as Content-Length says"
+    hint = "check that the upload is complete"
+    return InvalidInputError("body", expected=expected, got="fewer", hint=hint)
+
+
 def not_chunks() -> InvalidInputError:
-    """The error for a chunked body that is malformed."""
-    expected = "chunks, each after its size in hexadecimal digits (RFC 9112)"
+    """The error for a chunked body that is malformed or ends too early."""
+    expected = "chunks, each after its size in hexadecimal digits, the last of size 0 (RFC 9112)"
     return InvalidInputError("body", expected=expected, got="something else")
 
 

@@ -19,8 +19,8 @@ from tfs_api.status import Code
 
 TIMEOUT_HEADER = "X-Request-Timeout"
 TRACE_HEADER, TRACE_STATE_HEADER = "traceparent", "tracestate"
-# "full": rejected; "late": the timeout ended in the queue; "receiving": does not count for now,
-# see admission.Upload.
+# "full": rejected; "late": the timeout ended in the queue; "receiving": does not count until its
+# body has arrived, see admission.Upload.
 Verdict = Literal["unlimited", "admitted", "full", "late", "receiving"]
 _MAX_REQUEST_ID = 64
 _IN_IDS = re.compile("[-._]")

@@ -90,6 +90,11 @@ def new_context(
     return current
 
 
+def invalid_host(got: str | None) -> InvalidInputError:
+    """The error for a request without a Host header, or with several (RFC 9112, section 3.2)."""
+    return InvalidInputError("Host", expected="one header with the host", got=(got or "none")[:80])
+
+
 def response_headers(
     current: RequestContext, api: Api, config: GatewayConfig, methods: Iterable[str] = ()
 ) -> dict[str, str]:
@@ -179,6 +184,8 @@ class RequestHooks:
 
         method = environ["REQUEST_METHOD"]
         current = new_context(self._config, self._apis[0].name, header, method)
+        if "HTTP_HOST" not in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+            current.error, current.unread = invalid_host(None), True
         tokens = set_gateway(self._here), set_context(current)
         try:
             self._adjust_path(environ)
@@ -188,7 +195,11 @@ class RequestHooks:
             if environ.get("PATH_INFO", "") in self._unlimited:
                 return self._application(environ, start_response)
             admission = self._here.admission
-            current.verdict = admission.enter(current.timeout)
+            if method == "POST" and "gunicorn.socket" in environ:
+                # It enters when its body has arrived.
+                current.verdict = "full" if admission.is_full() else "receiving"
+            else:
+                current.verdict = admission.enter(current.timeout)
             try:
                 return self._application(environ, start_response)
             finally:

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import contextvars
 import io
-import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -26,23 +26,28 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 from rockstar_client.backend import Backend
 from rockstar_client.calls import run
 from rockstar_client.predictor import Steps
-from rockstar_contract.errors import TooLargeError
-from rockstar_serving.gateway import open_inference, predict, tfserving
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_serving.gateway import health, open_inference, predict, tfserving
 from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
-from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow
+from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow, truncated
 from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
 from rockstar_serving.gateway.observers import Observer
-from rockstar_serving.gateway.request_hooks import new_context, response_headers, variable
+from rockstar_serving.gateway.request_hooks import (
+    invalid_host,
+    new_context,
+    response_headers,
+    variable,
+)
 from rockstar_serving.gateway.routing import Upstream
 from rockstar_serving.gateway.settings import Files, GatewayConfig
 from rockstar_serving.gateway.state import Gateway, set_gateway
 from tfs_api.model_ref import route
-from tfs_api.status import StatusError
+from tfs_api.status import Code, StatusError
 
 # What runs on the event loop: requests that take it for a few milliseconds at most. Larger ones run
 # in a thread.
@@ -67,8 +72,6 @@ _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREFIX, _SCRIPT_NAME = "x-forwarded-prefix", "script_name"
 # The characters of a path that are not encoded (RFC 3986); names of models encode more.
 _UNRESERVED = "/:@!$&'()*+,;="
-
-log = logging.getLogger(__name__)
 
 # Starts the steps of a prediction; with the API, the route and the model of the request, and who
 # makes its calls.
@@ -201,13 +204,10 @@ class RsgiGateway:
     async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle one request."""
         endpoint = self._endpoint(scope) if scope.method == "POST" else None
-        try:
-            if endpoint is None:
-                await self._handle_in_thread(scope, protocol)
-            else:
-                await self._predict(scope, protocol, endpoint)
-        except ProtocolClosed:
-            log.debug("a client closed its connection")
+        if endpoint is None:
+            await self._handle_in_thread(scope, protocol)
+        else:
+            await self._predict(scope, protocol, endpoint)
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         """The prediction that a path names; None for other requests."""
@@ -246,6 +246,7 @@ class RsgiGateway:
         current.unread = bool(length) or "transfer-encoding" in headers
         small = length is not None and length <= _SMALL_BODY
         try:
+            _require_valid(scope, current)
             try:
                 if current.error is not None:
                     raise current.error
@@ -262,8 +263,6 @@ class RsgiGateway:
                 response = await self._run_on_loop(current, start, upstream)
             else:
                 response = await self._run_in_thread(current, start, upstream)
-        except ProtocolClosed:
-            raise
         except Exception as error:  # any failure gets a response
             response = error_response(error, api)
         self._respond(protocol, current, api, response)
@@ -284,7 +283,7 @@ class RsgiGateway:
         """Receive a body; the time that it takes does not count toward the deadline.
 
         Raises:
-            InvalidInputError: a chunked body is malformed.
+            InvalidInputError: it ends too early, or a chunk is malformed.
             ProblemError: it takes too long, or there is no room for it.
             TooLargeError: larger than config.max_body_bytes.
         """
@@ -294,7 +293,7 @@ class RsgiGateway:
             await _discard(arriving, current)
             raise too_large(most, f"{length:,} bytes")
         began = time.monotonic()
-        received = 0
+        received = ends = 0
         chunks = []
         try:
             async with asyncio.timeout(self._config.upload_timeout):
@@ -303,6 +302,8 @@ class RsgiGateway:
                     current.unread = False
                     return body
                 async for chunk in arriving:
+                    # The server's iterator ends with an empty chunk, and adds one for an error.
+                    ends += not chunk
                     chunks.append(chunk)
                     received += len(chunk)
                     self._bytes += len(chunk)
@@ -315,15 +316,16 @@ class RsgiGateway:
             raise
         except TimeoutError:
             raise too_slow(self._config.upload_timeout) from None
-        except ProtocolClosed:
-            if length is not None:
-                raise
-            raise not_chunks() from None
+        except ProtocolClosed:  # the client has closed its side, or a chunk is malformed
+            pass
+        else:
+            if received == length or (length is None and ends < 2):
+                current.unread = False
+                return b"".join(chunks)
         finally:
             self._bytes -= received
             current.uploading = time.monotonic() - began
-        current.unread = False
-        return b"".join(chunks)
+        raise not_chunks() if length is None else truncated(length)
 
     async def _run_on_loop(
         self, current: RequestContext, start: Callable[[], Steps[HttpResponse]], upstream: Upstream
@@ -384,29 +386,32 @@ class RsgiGateway:
         headers, here = scope.headers, self._gateway
         environ = _environ(scope, (*here.served.names, *here.aliases))
         length = _length(headers.get("content-length"))
-        chunked = "transfer-encoding" in headers
         current = new_context(self._config, "", partial(_header, headers), scope.method)
+        current.path = scope.path
+        current.unread = bool(length) or "transfer-encoding" in headers
+        set_gateway(self._gateway)
+        set_context(current)
+        api = health.API if scope.path == health.LIVEZ else api_of(scope.path, self._apis)
+        current.api = api.name
         body = b""
-        if length or chunked:
-            current.path, current.unread = scope.path, True
-            set_gateway(self._gateway)
-            set_context(current)
-            try:
+        try:
+            _require_valid(scope, current)
+            if current.unread:
                 if self._keys is None or self._keys.owner(presented_key(current)):
                     body = await self._receive(protocol, length, current)
                 else:  # Flask rejects the request
                     await _discard(_chunks(protocol), current)
-            except TooLargeError:  # an error of those that read the body
-                environ["CONTENT_LENGTH"] = str(self._config.max_body_bytes + 1)
-            except ProtocolClosed:
-                raise
-            except Exception as error:  # any failure gets a response
-                api = api_of(scope.path, self._apis)
-                current.api = api.name
-                self._respond(protocol, current, api, error_response(error, api))
-                return
-            else:
                 environ["CONTENT_LENGTH"] = str(len(body))
+        except TooLargeError:  # an error of those that read the body
+            environ["CONTENT_LENGTH"] = str(self._config.max_body_bytes + 1)
+        except Exception as error:  # any failure gets a response
+            self._respond(protocol, current, api, error_response(error, api))
+            return
+        if api is health.API and scope.method == "GET" and current.error is None:
+            # Not behind requests that wait for a thread.
+            current.route = health.LIVEZ
+            self._respond(protocol, current, api, health.ALIVE)
+            return
         environ["wsgi.input"] = io.BytesIO(body)
 
         def handle() -> tuple[int, list[tuple[str, str]], bytes]:
@@ -419,7 +424,8 @@ class RsgiGateway:
                 return response.status_code, sent, response.get_data()
 
         status, sent, content = await self.loop.run_in_executor(self._threads, handle)
-        if self._is_retiring() or current.unread:
+        # After a CONNECT comes no further request, whatever the response.
+        if self._is_retiring() or current.unread or scope.method == "CONNECT":
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
 
@@ -445,6 +451,28 @@ def _header(headers: Headers, name: str) -> str | None:
     """The value of a header; several are joined, as in WSGI, so that none is overlooked."""
     values = headers.get_all(name)
     return ",".join(values) if values else None
+
+
+def _require_valid(scope: Scope, current: RequestContext) -> None:
+    """Reject what the server lets pass, but RFC 9110 and 9112 do not, and close the connection.
+
+    Raises:
+        InvalidInputError: the method is not in upper case, there is no Host header, or several.
+        ProblemError: a coding of the body other than chunked.
+    """
+    host, coding = current.header("host"), current.header("transfer-encoding")
+    error: Exception
+    if (host is None and scope.http_version == "1.1") or (host and "," in host):
+        error = invalid_host(host)
+    elif not scope.method.isupper():
+        error = InvalidInputError("method", expected="upper case, as in GET", got=scope.method[:40])
+    elif coding is not None and coding.lower() != "chunked":
+        text = f"Transfer-Encoding: expected chunked, got {coding[:80]}"
+        error = ProblemError(HTTPStatus.NOT_IMPLEMENTED, text, Code.UNIMPLEMENTED)
+    else:
+        return
+    current.unread = True
+    raise error
 
 
 def _length(header: str | None) -> int | None:

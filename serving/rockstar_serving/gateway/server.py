@@ -10,12 +10,17 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+
+# Not documented, but its method `handle` is all that gets each connection, even one that sends no
+# valid request.
+from gunicorn.workers.gthread import ThreadWorker  # noqa: TID251
 
 from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.lifecycle import Lifecycle
@@ -25,16 +30,61 @@ from rockstar_serving.supervisor import at_end_of_parent
 if TYPE_CHECKING:
     from flask import Flask
 
-# gunicorn reads headers in a thread of the pool, without a time limit, and watches a connection
-# that has not sent anything for 5 s there. Threads beyond those of admitted requests keep slow and
-# silent clients from blocking probes; a thread is started only when all others are busy.
+# gunicorn reads headers in a thread of the pool. Threads beyond those of admitted requests keep
+# slow clients from blocking probes; a thread is started only when all others are busy.
 _CONNECTION_THREADS = 512
+# Seconds that headers may take to arrive.
+_HEADERS_S = 10.0
 # Connections of a worker that may stay open between requests.
 _IDLE_CONNECTIONS = 400
 # How long to wait for a client to close a connection after its last response.
 _CLOSE_S = 2.0
 
 log = logging.getLogger(__name__)
+
+
+class GatewayWorker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's worker, for which slow clients take threads for a limited time, and only threads.
+
+    By itself it waits without a limit for headers, and in the thread that accepts connections for
+    clients to close theirs: a malformed request, or an open connection after the last response,
+    blocks all others for two seconds.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The connections whose headers are awaited, and since when, by thread.
+        self._awaited: dict[int, tuple[socket.socket, float]] = {}
+
+    def run(self) -> None:
+        """Serve until a signal."""
+        threading.Thread(target=self._end_slow_headers, daemon=True, name="headers").start()
+        super().run()
+
+    def handle(self, conn: Any) -> Any:
+        """Handle a request; returns whether the connection stays open."""
+        self._awaited[threading.get_ident()] = conn.sock, time.monotonic()
+        try:
+            stays_open = super().handle(conn)
+        finally:
+            self.headers_arrived()
+        if not stays_open:
+            _await_close(conn.sock)
+        return stays_open
+
+    def headers_arrived(self) -> None:
+        """The headers of this thread's request are complete."""
+        self._awaited.pop(threading.get_ident(), None)
+
+    def _end_slow_headers(self) -> None:
+        while True:
+            time.sleep(1)
+            latest = time.monotonic() - _HEADERS_S
+            for connection, began in list(self._awaited.values()):
+                if began < latest:
+                    with contextlib.suppress(OSError):  # already closed
+                        # The thread sees the end of the stream.
+                        connection.shutdown(socket.SHUT_RD)
 
 
 class GatewayServer(BaseApplication):  # type: ignore[misc]
@@ -55,7 +105,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         options: dict[str, Any] = {
             "bind": config.bind,
             "workers": config.workers,
-            "worker_class": "gthread",
+            "worker_class": GatewayWorker,
             "threads": threads,
             "worker_connections": threads + _IDLE_CONNECTIONS,
             "keepalive": config.keep_alive,
@@ -72,7 +122,6 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "on_reload": lambda _arbiter: self._lifecycle.reload(),
             "post_worker_init": self._post_worker_init,
             "pre_request": self._pre_request,
-            "post_request": _post_request,
             "worker_exit": _worker_exit,
         }
         for name, value in options.items():
@@ -103,6 +152,10 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             self._lifecycle.counts.remove()
 
     def _when_ready(self, arbiter: Any) -> None:
+        for listener in arbiter.LISTENERS:
+            if sys.platform == "linux" and listener.sock.family != socket.AF_UNIX:
+                # Connections that send nothing stay in the kernel.
+                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
         self._lifecycle.drain_on_sigterm()
         self._lifecycle.announce(str(arbiter.LISTENERS[0]))
 
@@ -112,10 +165,13 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             arguments = (worker.wsgi, self._config.upstream)
             threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
 
-    def _pre_request(self, _worker: Any, request: Any) -> None:
+    def _pre_request(self, worker: GatewayWorker, request: Any) -> None:
+        worker.headers_arrived()
         self._current.request = request
-        if self._lifecycle.stopping():
-            # The client should connect again, to another gateway.
+        options = ",".join(value for name, value in request.headers if name == "CONNECTION")
+        if self._lifecycle.stopping() or "close" in options.lower().replace(" ", "").split(","):
+            # The client should connect again, to another gateway; or it has asked for this, which
+            # gunicorn finds only in a header of its own.
             request.force_close()
         names = [name for name, _ in request.headers]
         if "SCRIPT_NAME" in names and "X-FORWARDED-PREFIX" not in names:
@@ -125,15 +181,11 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             request.headers[index] = ("X-FORWARDED-PREFIX", request.headers[index][1])
 
 
-def _post_request(_worker: Any, _request: Any, environ: dict[str, Any], response: Any) -> None:
-    """Wait for the client to close a connection after its last response.
+def _await_close(connection: socket.socket) -> None:
+    """Wait until the client has closed a connection after its last response, for a limited time.
 
-    gunicorn waits in the thread that accepts connections: a client that leaves its side open would
-    block all others for two seconds.
+    Unread data would make the kernel discard a response that the client has not received yet.
     """
-    if response is None or not response.should_close():
-        return
-    connection: socket.socket = environ["gunicorn.socket"]
     deadline = time.monotonic() + _CLOSE_S
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
