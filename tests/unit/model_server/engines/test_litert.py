@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
@@ -415,6 +416,7 @@ def version(saved_models: SavedModels, tmp_path: Path) -> Any:
         folder = shutil.copytree(saved_models.version(make_parsing), tmp_path / "1")
         file = folder / "model.tflite"
         file.write_bytes(rewritten(file.read_bytes(), change))
+        write_manifest(folder)
         return folder
 
     return make
