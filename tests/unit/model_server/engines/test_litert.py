@@ -450,5 +450,6 @@ def test_the_saved_model_beside_it_is_loaded_instead(version, caplog):
 def test_without_one_the_ops_are_named(version: Any, ops: list[bytes], reason: str) -> None:
     folder = version(*ops)
     (folder / "saved_model.pb").unlink()
+    write_manifest(folder)
     with pytest.raises(LoadError, match=rf"{folder}/model\.tflite needs {reason}"):
         LOAD(ServableId("text", 1), folder)
