@@ -5,6 +5,7 @@ import itertools
 import socket
 import threading
 import time
+from operator import attrgetter
 from typing import Protocol
 
 from prometheus_client import Gauge
@@ -12,7 +13,9 @@ from prometheus_client import Gauge
 from rockstar_serving.gateway.context import RequestContext, Verdict
 
 # Seconds between two checks of the uploads.
-_CHECK_S = 0.5
+_CHECK_S = 0.25
+# Uploads that may wait for bytes, each in a thread; the oldest make room for more.
+_MOST_WAITING = 256
 # An upload counts as a request in flight once it is larger than this: it takes memory.
 _MAX_UNCOUNTED_BYTES = 2**20
 
@@ -124,8 +127,9 @@ class Uploads:
             time.sleep(_CHECK_S)
             now = time.monotonic()
             with self._lock:
-                for upload in list(self._reading.values()):
-                    upload.check(now)
+                newest_first = sorted(self._reading.values(), key=attrgetter("began"), reverse=True)
+                for index, upload in enumerate(newest_first):
+                    upload.check(now, make_room=index >= _MOST_WAITING)
             if not self._reading:
                 self._work.clear()
                 # One may have started just before that.
@@ -140,6 +144,7 @@ class Upload:
     few slow clients would keep others out.
 
     Attributes:
+        began: when, in monotonic seconds.
         received: bytes so far.
         late: whether its time is over.
         seconds: time spent waiting for it so far.
@@ -158,7 +163,7 @@ class Upload:
         self._uploads = uploads
         self._current = current
         self._connection = connection
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self.received = 0
         self.late = False
         self.seconds = 0.0
@@ -175,7 +180,7 @@ class Upload:
             return data
         began = time.monotonic()
         # Ends the wait for a client that sends nothing at all.
-        self._connection.settimeout(max(0.001, self._began + self._uploads.seconds - began))
+        self._connection.settimeout(max(0.001, self.began + self._uploads.seconds - began))
         number = self._uploads.watch(self)
         try:
             data = stream.read(size)
@@ -198,11 +203,20 @@ class Upload:
             current.verdict = self._uploads.admission.enter(current.timeout)
         return current.verdict in ("admitted", "unlimited")
 
-    def check(self, now: float) -> None:
-        """Called while it waits for bytes: end it if it is late."""
-        if now - self._began >= self._uploads.seconds:
+    @property
+    def ended(self) -> bool:
+        """Whether `check` has ended it."""
+        return self.late or self._current.verdict == "full"
+
+    def check(self, now: float, *, make_room: bool) -> None:
+        """Called while it waits for bytes: end it if it is late, or for others if it may go."""
+        if now - self.began >= self._uploads.seconds:
             self.late = True
-            if self._connection is not None:
-                with contextlib.suppress(OSError):  # already closed
-                    # The read sees the end of the stream.
-                    self._connection.shutdown(socket.SHUT_RD)
+        elif make_room and self._current.verdict == "receiving":
+            self._current.verdict = "full"
+        else:
+            return
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # already closed
+                # The read sees the end of the stream.
+                self._connection.shutdown(socket.SHUT_RD)

@@ -208,10 +208,10 @@ def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         ):
             yield data
     except OSError as error:
-        if not upload.late:
+        if not upload.ended:
             raise ClientDisconnected from error
     except Exception as error:  # from the server's parser of chunks
-        if not upload.late:
+        if not upload.ended:
             raise not_chunks() from error
     finally:
         current.uploading += upload.seconds

@@ -116,6 +116,13 @@ def response_headers(
     return headers
 
 
+def unlimited_paths(app: Flask, apis: tuple[Api, ...]) -> set[str]:
+    """Paths of probes, metrics and pages, which are served even when the gateway is full."""
+    names = {api.blueprint.name for api in apis if api.unlimited}
+    rules = app.url_map.iter_rules()
+    return {rule.rule for rule in rules if rule.endpoint.partition(".")[0] in names}
+
+
 class GatewayApp(Flask):
     """Flask without what the gateway does not use: host names in routes, and async views."""
 
@@ -164,13 +171,7 @@ class RequestHooks:
         self._by_name = {api.name: api for api in apis}
         self._trusted = trusted_addresses(config.trusted_proxies)
         self._close_connection = close_connection
-        unlimited = {api.blueprint.name for api in apis if api.unlimited}
-        # Probes, metrics and pages are answered even when the gateway is full.
-        self._unlimited = {
-            rule.rule
-            for rule in app.url_map.iter_rules()
-            if rule.endpoint.partition(".")[0] in unlimited
-        }
+        self._unlimited = unlimited_paths(app, apis)
         app.before_request(self._begin)
         app.after_request(self._complete)
         self._application = app.wsgi_app

@@ -41,6 +41,7 @@ from rockstar_serving.gateway.request_hooks import (
     invalid_host,
     new_context,
     response_headers,
+    unlimited_paths,
     variable,
 )
 from rockstar_serving.gateway.routing import Upstream
@@ -61,8 +62,10 @@ _MOST_SMALL = 1024
 _MOST_BYTES = 512 * 2**20
 # How long the rest of a rejected body is received.
 _DISCARD_S = 2.0
-# Threads beyond those of admitted requests, for probes and pages.
-_MORE_THREADS = 32
+# Threads beyond those of admitted requests, which reject more.
+_MORE_THREADS = 8
+# Threads for probes, metrics and pages. More would take turns with the event loop more often.
+_PAGE_THREADS = 4
 # Calls of models at a time.
 _MODEL_THREADS = 32
 
@@ -164,6 +167,7 @@ class RsgiGateway:
         self._small_requests = self._bytes = 0
         most = config.threads + config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._page_threads = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the models and create the application."""
@@ -193,6 +197,7 @@ class RsgiGateway:
         self._on_loop = replace(self._gateway, config=small, predictor=predictor)
         self._signatures = tfserving.SignatureCache()
         self._keys = self._gateway.keys or None
+        self._pages = unlimited_paths(self.flask, self._apis)
         # The loop starts to run once the server listens.
         loop.call_soon(self._on_ready)
 
@@ -200,6 +205,7 @@ class RsgiGateway:
         """End the threads; the server calls it when the worker stops."""
         self._calls.close()
         self._threads.shutdown(wait=False)
+        self._page_threads.shutdown(wait=False)
 
     async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle one request."""
@@ -423,7 +429,8 @@ class RsgiGateway:
                 ]
                 return response.status_code, sent, response.get_data()
 
-        status, sent, content = await self.loop.run_in_executor(self._threads, handle)
+        threads = self._page_threads if scope.path in self._pages else self._threads
+        status, sent, content = await self.loop.run_in_executor(threads, handle)
         # After a CONNECT comes no further request, whatever the response.
         if self._is_retiring() or current.unread or scope.method == "CONNECT":
             sent.append(("connection", "close"))

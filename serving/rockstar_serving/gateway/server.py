@@ -8,11 +8,13 @@ import contextlib
 import importlib
 import logging
 import os
+import selectors
 import signal
 import socket
-import sys
 import threading
 import time
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 # gunicorn reads headers in a thread of the pool. Threads beyond those of admitted requests keep
 # slow clients from blocking probes; a thread is started only when all others are busy.
 _CONNECTION_THREADS = 512
-# Seconds that headers may take to arrive.
+# Threads that may wait for headers; beyond them, those that have waited longest end.
+_MOST_WAITING = 256
+# Seconds that headers may take to arrive, if connections may be idle for as long.
 _HEADERS_S = 10.0
-# Connections of a worker that may stay open between requests.
-_IDLE_CONNECTIONS = 400
+# Connections of a worker that may be open without a request.
+_IDLE_CONNECTIONS = 4096
 # How long to wait for a client to close a connection after its last response.
 _CLOSE_S = 2.0
 
@@ -44,15 +48,16 @@ log = logging.getLogger(__name__)
 
 
 class GatewayWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's worker, for which slow clients take threads for a limited time, and only threads.
+    """gunicorn's worker, in which slow clients do not block others.
 
-    By itself it waits without a limit for headers, and in the thread that accepts connections for
-    clients to close theirs: a malformed request, or an open connection after the last response,
-    blocks all others for two seconds.
+    By itself it waits in a thread for the first byte of a connection, without a limit for headers,
+    and in the thread that accepts connections for clients to close theirs: a malformed request, or
+    an open connection after the last response, blocks all others for two seconds.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._patience = min(_HEADERS_S, self.cfg.keepalive)
         # The connections whose headers are awaited, and since when, by thread.
         self._awaited: dict[int, tuple[socket.socket, float]] = {}
 
@@ -60,6 +65,16 @@ class GatewayWorker(ThreadWorker):  # type: ignore[misc]
         """Serve until a signal."""
         threading.Thread(target=self._end_slow_headers, daemon=True, name="headers").start()
         super().run()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Pass a connection to a thread once it has sent something."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.timeout = time.monotonic() + self._patience
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def handle(self, conn: Any) -> Any:
         """Handle a request; returns whether the connection stays open."""
@@ -78,10 +93,11 @@ class GatewayWorker(ThreadWorker):  # type: ignore[misc]
 
     def _end_slow_headers(self) -> None:
         while True:
-            time.sleep(1)
-            latest = time.monotonic() - _HEADERS_S
-            for connection, began in list(self._awaited.values()):
-                if began < latest:
+            time.sleep(0.25)
+            latest = time.monotonic() - self._patience
+            newest_first = sorted(self._awaited.values(), key=itemgetter(1), reverse=True)
+            for index, (connection, began) in enumerate(newest_first):
+                if began < latest or index >= _MOST_WAITING:
                     with contextlib.suppress(OSError):  # already closed
                         # The thread sees the end of the stream.
                         connection.shutdown(socket.SHUT_RD)
@@ -113,8 +129,6 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
             # Workers' heartbeat files: no other folder has to be writable.
             "worker_tmp_dir": str(self._lifecycle.counts.path),
-            "certfile": config.tls_certificate or None,
-            "keyfile": config.tls_key or None,
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "logger_class": _Log,
             "loglevel": "warning",
@@ -154,10 +168,6 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             self._lifecycle.counts.remove()
 
     def _when_ready(self, arbiter: Any) -> None:
-        for listener in arbiter.LISTENERS:
-            if sys.platform == "linux" and listener.sock.family != socket.AF_UNIX:
-                # Connections that send nothing stay in the kernel.
-                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
         self._lifecycle.drain_on_sigterm()
         self._lifecycle.announce(str(arbiter.LISTENERS[0]))
 
