@@ -118,6 +118,21 @@ def rewritten(content: bytes, change: Callable[[Any], None]) -> bytes:
     return bytes(builder.Output())
 
 
+def without_a_constant(content: bytes) -> bytes:
+    """A damaged LiteRT file: running its signature `contract` ends the process."""
+
+    def change(model: Any) -> None:
+        (constant,) = (
+            tensor
+            for graph in model.subgraphs
+            for tensor in graph.tensors
+            if tensor.type == 5 and model.buffers[tensor.buffer].data is not None  # a string
+        )
+        constant.buffer = 0  # the empty one
+
+    return rewritten(content, change)
+
+
 def with_signature_defs(content: bytes, messages: Mapping[str, Any]) -> bytes:
     """A LiteRT file with SignatureDef messages in its metadata; `signature_def_util.cc` writes so.
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rockstar_contract.manifest import write_manifest
+
 # The dtypes of the signatures `twice_<dtype>` of make_dtypes().
 NUMBERS = (
     *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
@@ -34,6 +36,7 @@ class SavedModels:
             aside = self._folder / f".{name}"
             with _quiet():
                 make(aside)
+            write_manifest(aside)  # without one, each load would be tried in a process of its own
             version.parent.mkdir()
             aside.rename(version)
         return version

@@ -123,6 +123,7 @@ def check_models(models: Path) -> Iterator[Finding]:
 def _check_version(version: "Version", verdict: "Verdict") -> Finding:
     from rockstar_serving.model_server.engines.engine import LoadError
     from rockstar_serving.model_server.engines.litert import RUNTIME
+    from rockstar_serving.model_server.loading import load_verified
     from rockstar_serving.model_server.options import EngineOptions
 
     subject = f"{version.model}/{version.number}"
@@ -142,7 +143,7 @@ def _check_version(version: "Version", verdict: "Verdict") -> Finding:
         return Finding(subject, "skipped", detail, RUNTIME.install)
     else:
         try:
-            engine = RUNTIME.load(version.folder, EngineOptions(prefer_tflite=True))
+            engine = load_verified(version.folder, RUNTIME, EngineOptions(prefer_tflite=True))
         except LoadError as error:
             return Finding(subject, "failed", str(error), _COPY_AGAIN)
         loads = f"{len(engine.signatures)} signatures load"

@@ -31,6 +31,18 @@ _PROGRAM = "rockstar model-server"
 @click.option("--host", default="127.0.0.1", help="Address of the HTTP port.")
 @click.option("--port", default=8080, type=_PORT, help="HTTP port; 0 picks one.")
 @click.option(
+    "--tls-certificate",
+    metavar="FILE",
+    envvar="ROCKSTAR_TLS_CERTIFICATE",
+    help="PEM file of the certificate and its chain, for HTTPS.",
+)
+@click.option(
+    "--tls-key",
+    metavar="FILE",
+    envvar="ROCKSTAR_TLS_KEY",
+    help="PEM file of the certificate's key.",
+)
+@click.option(
     "--model-server-host",
     default="127.0.0.1",
     help="Address of the gRPC and REST ports, which check no API keys.",

@@ -4,14 +4,18 @@ It detects damaged and partly copied versions without TensorFlow.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from rockstar_contract.text_files import open_regular
+
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
+# A manifest of 100,000 files takes less.
+_MAX_BYTES = 32 * 2**20
 # Maximum number of differences in an error.
 _NAMED = 3
 
@@ -37,12 +41,25 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     schema_version: int = SCHEMA_VERSION
     files: dict[str, FileEntry]
 
+    def check_hash(self, folder: Path, name: str, sha256: str) -> None:
+        """Compare the hash of one file of a version's folder; raises ManifestError."""
+        entry = self.files.get(name)
+        if entry is None:
+            raise _differs(folder, f"{name} was added")
+        if sha256 != entry.sha256:
+            raise _differs(folder, f"{name} has another content")
+
 
 def write_manifest(folder: Path) -> None:
     """Write the manifest of the files in a version's folder, replacing an existing one."""
-    entries = {name: _entry(path) for name, path in _files(folder).items()}
-    document = msgspec.json.format(msgspec.json.encode(Manifest(files=entries)), indent=2)
+    manifest = describe_files(folder, _files(folder))
+    document = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     (folder / MANIFEST_FILE).write_bytes(document + b"\n")
+
+
+def describe_files(folder: Path, names: Iterable[str]) -> Manifest:
+    """The manifest of these files in a version's folder, as they are now; raises OSError."""
+    return Manifest(files={name: _entry(folder / name) for name in names})
 
 
 def check_manifest(folder: Path, reads: Callable[[str], bool] = lambda _: True) -> Manifest:
@@ -72,14 +89,22 @@ def check_manifest(folder: Path, reads: Callable[[str], bool] = lambda _: True) 
     if differences:
         if (more := len(differences) - _NAMED) > 0:
             differences[_NAMED:] = [f"and {more} more"]
-        raise ManifestError(f"{folder} is not what was published: {'; '.join(differences)}")
+        raise _differs(folder, "; ".join(differences))
     return manifest
+
+
+def _differs(folder: Path, difference: str) -> ManifestError:
+    return ManifestError(f"{folder} is not what was published: {difference}")
 
 
 def _read(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        with open_regular(path) as file:
+            document = file.read(_MAX_BYTES + 1)
+        if len(document) > _MAX_BYTES:
+            raise ManifestError(f"{path} is damaged: it has more than {_MAX_BYTES} bytes")
+        manifest = msgspec.json.decode(document, type=Manifest)
     except FileNotFoundError:
         raise MissingManifestError(
             f"{folder} has no {MANIFEST_FILE}: it was copied in part, or not published by rockstar"
@@ -120,6 +145,6 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileEntry(file.tell(), digest)

@@ -1,11 +1,24 @@
-"""Text of configuration files in the encodings that editors write, and names of files as text."""
+"""Files that users wrote: regular ones, their text in the encodings of editors, and names."""
 
 import codecs
+import errno
+import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 
 class EncodingError(ValueError):
     """A file that is not UTF-8; the message says how to fix it."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read; raises OSError, also if it is a pipe, which would block, or a device."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return file
 
 
 def read_text(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ContractError
 from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
+from rockstar_contract.text_files import open_regular
 from rockstar_contract.version_folders import (
     HELD_PREFIX,
     held_versions,
@@ -365,7 +366,8 @@ def _describe(model: str, number: int, folder: Path, book: LabelBook) -> Version
     size, contract, problem = 0, None, ""
     try:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        contract = Contract.from_json((folder / CONTRACT_FILE).read_bytes())
+        with open_regular(folder / CONTRACT_FILE) as file:
+            contract = Contract.from_json(file.read())
     except FileNotFoundError:
         problem = f"has no {CONTRACT_FILE}"
     except (OSError, ContractError, UnicodeDecodeError) as error:

@@ -51,6 +51,8 @@ class ServeOptions:
         only: names of the models to serve; empty: all in the folder.
         host: address that the gateway listens on.
         port: of the gateway; 0 picks a free one, also below.
+        tls_certificate: PEM file of the gateway's certificate and its chain, for HTTPS.
+        tls_key: PEM file of its key.
         model_server_host: address that the embedded model server listens on; it checks no API keys.
         grpc_port: of the model server.
         rest_port: of the model server.
@@ -64,6 +66,8 @@ class ServeOptions:
     only: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
+    tls_certificate: str = ""
+    tls_key: str = ""
     model_server_host: str = "127.0.0.1"
     grpc_port: int = 8500
     rest_port: int = 8501
@@ -105,10 +109,11 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
         server = None if external else _EmbeddedServer(options, Path(folder))
         models = server.models if server else _external_models(options)
         # The gateway is alive, but not ready, while an external TensorFlow Serving is away.
-        health = f"http://{join(reachable(host), port)}{'/readyz' if server else '/livez'}"
+        scheme = "https" if options.tls_certificate else "http"
+        health = f"{scheme}://{join(reachable(host), port)}{'/readyz' if server else '/livez'}"
 
         def addresses() -> Addresses:
-            http = f"http://{join(host, port)}"
+            http = f"{scheme}://{join(host, port)}"
             if server is None:
                 return Addresses(http, options.tfserving or "", None, models)
             return Addresses(http, server.address("grpc"), server.address("rest"), models)
@@ -121,6 +126,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                 f"--server={'gunicorn' if external else 'granian'}",
                 f"--upstream={server.upstream if server else options.tfserving}",
                 f"--workers={options.workers}",
+                f"--tls-certificate={options.tls_certificate}",
+                f"--tls-key={options.tls_key}",
                 f"--log-format={options.log_format}",
                 *(["--require-all-models"] if options.require_all_models else []),
                 *(f"--model={model}" for model in models),

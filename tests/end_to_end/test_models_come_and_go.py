@@ -1,5 +1,6 @@
 """Changes in a served folder of models: broken, new, moved and removed models, and labels."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_no
 from rockstar_training.export import export
 from rockstar_training.tensorflow_setup import tf
 from tests.end_to_end.conftest import Service, rockstar
-from tests.model_fixtures import write_version
+from tests.litert_models import without_a_constant
+from tests.model_fixtures import toy_model, write_version
 from tests.unit.training.toys import draft, golden, plain_model
 from tests.waiting import until
 
@@ -60,6 +62,8 @@ def ready(service: Service) -> Any:
 def test_broken_models_are_reported_and_the_rest_is_served(start_service, models):
     (models / "bad" / "1").mkdir(parents=True)
     (models / "bad" / "1" / "model.tflite").write_bytes(b"this is no model")
+    write_version(models / "crashing", 1, without_a_constant(toy_model(1)))
+    os.mkfifo(write_version(models / "piped", 1) / "manifest.json")
     write_version(models / "foreign", 3)
     (models / "mine.keras").write_bytes(b"x")
     (models / "keras_inside" / "1").mkdir(parents=True)
@@ -84,6 +88,9 @@ def test_broken_models_are_reported_and_the_rest_is_served(start_service, models
     url = f"{service.http}/v1/models/foreign:predict"
     assert len(requests.post(url, json=tensors, timeout=20).json()["predictions"][0]) == 3
     assert "is not a LiteRT model" in states["bad"]["reason"]
+    assert "ended the process in which LiteRT tried it" in states["crashing"]["reason"]
+    assert "manifest.json cannot be read: it is not a regular file" in states["piped"]["reason"]
+    assert predict(service, "crashing").status_code == 404
     assert "rockstar import" in states["keras_inside"]["reason"]
     assert requests.get(f"{service.http}/v2/health/ready", timeout=20).status_code == 200
     assert "mine.keras is not served: publish it" in service.log.read_text()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -72,13 +72,18 @@ class GranianServer:
         else:
             reserved = _reserved(config.bind)
             host, port = reserved.getsockname()[:2]
-            url, address = f"http://{join(host, port)}", {"address": host, "port": port}
+            scheme = "https" if config.tls_certificate else "http"
+            url, address = f"{scheme}://{join(host, port)}", {"address": host, "port": port}
+        if config.tls_certificate:
+            address["ssl_cert"] = Path(config.tls_certificate)
+            address["ssl_key"] = Path(config.tls_key)
         server = Granian(
             "rockstar_serving.gateway.rsgi:RsgiGateway",
             **address,
             interface=Interfaces.RSGI,
             workers=config.workers,
             http=HTTPModes.http1,
+            ssl_protocol_min=SSLProtocols.tls12,
             websockets=False,
             backlog=2048,
             backpressure=_CONNECTIONS,

@@ -129,6 +129,8 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
             # Workers' heartbeat files: no other folder has to be writable.
             "worker_tmp_dir": str(self._lifecycle.counts.path),
+            "certfile": config.tls_certificate or None,
+            "keyfile": config.tls_key or None,
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
             "logger_class": _Log,
             "loglevel": "warning",

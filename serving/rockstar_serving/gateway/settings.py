@@ -9,6 +9,7 @@ import importlib.util
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,8 @@ class GatewayConfig:
         bind: HOST:PORT, unix:PATH or fd://N.
         server: gunicorn, with a thread for each request, or granian, with an event loop; needs the
             extra "serve".
+        tls_certificate: PEM file of the certificate and its chain, for HTTPS; read again on SIGHUP.
+        tls_key: PEM file of the certificate's key.
         trusted_proxies: Addresses or networks of proxies whose X-Forwarded-Prefix,
             X-Forwarded-Proto and SCRIPT_NAME are trusted; * is all.
         keep_alive: Seconds that an idle connection stays open; set it higher than the proxy's in
@@ -129,6 +132,8 @@ class GatewayConfig:
     cors_origins: tuple[str, ...] = option((), _ORIGINS)
     bind: str = option("127.0.0.1:8080")
     server: str = option("gunicorn", choice("gunicorn", "granian"))
+    tls_certificate: str = option("")
+    tls_key: str = option("")
     trusted_proxies: tuple[str, ...] = option(("127.0.0.1", "::1"), _NETWORKS)
     keep_alive: int = option(75, _FROM_1)
     workers: int = option(2, _FROM_1)
@@ -239,6 +244,8 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         raise SettingError("ROCKSTAR_TRACING: needs pip install 'rockstartf[otel]'")
     if config.server == "granian" and importlib.util.find_spec("granian") is None:
         raise SettingError("ROCKSTAR_SERVER: granian needs pip install 'rockstartf[serve]'")
+    if config.tls_certificate or config.tls_key:
+        _check_tls(config)
     if config.payload_log:
         try:
             Path(config.payload_log).touch(mode=0o600)
@@ -257,6 +264,21 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         except ConfigError as error:
             raise SettingError(f"ROCKSTAR_MODELS_CONFIG: {error}") from error
     return config
+
+
+def _check_tls(config: GatewayConfig) -> None:
+    certificate, key = config.tls_certificate, config.tls_key
+    if not certificate or not key:
+        raise SettingError("ROCKSTAR_TLS_CERTIFICATE, ROCKSTAR_TLS_KEY: expected both or neither")
+    try:
+        context = ssl.create_default_context()
+        # With a password, OpenSSL does not ask for one.
+        context.load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingError(
+            "ROCKSTAR_TLS_CERTIFICATE, ROCKSTAR_TLS_KEY: expected PEM files of a certificate and "
+            f"its key without a password, got {certificate} and {key} ({error})"
+        ) from error
 
 
 def shown(effective: list[Effective]) -> str:

@@ -373,7 +373,7 @@ def version_parameters(options: BatchingOptions, folder: Path) -> QueueParameter
     if not options.per_model:
         return options.parameters.queue
     path = folder / PARAMETERS_FILE
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         return read_parameters(path, FIELDS - POOL_FIELDS).queue

@@ -1,12 +1,18 @@
 """Loading a version: choose the runtime, verify the files, warm up, add batching."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rockstar_contract.manifest import ManifestError, MissingManifestError, check_manifest
+from rockstar_contract.manifest import (
+    ManifestError,
+    MissingManifestError,
+    check_manifest,
+    describe_files,
+)
 from rockstar_serving.model_server.batching import BatchingEngine, Scheduler, version_parameters
 from rockstar_serving.model_server.engines.engine import (
     Engine,
@@ -19,7 +25,9 @@ from rockstar_serving.model_server.engines.engine import (
     find_runtimes,
 )
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
-from rockstar_serving.model_server.options import ServerOptions
+from rockstar_serving.model_server.models.folder_stability import fingerprint
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
+from rockstar_serving.model_server.trial import run_trial
 from rockstar_serving.model_server.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EXTRA_ASSETS = "assets.extra/"  # holds warmup requests
+_MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+_CHANGED = "{} changed while it was being loaded"
 
 
 class VersionLoader:
@@ -80,9 +90,8 @@ class VersionLoader:
         runtimes = list(self._runtimes)
         while True:
             runtime = choose_runtime(folder, self._options.engine, runtimes)
-            verify(folder, runtime.reads)
             try:
-                return runtime.load(folder, self._options.engine)
+                return load_verified(folder, runtime, self._options.engine)
             except UnsupportedModelError as error:
                 runtimes.remove(runtime)
                 if not any(each.installed and each.file_in(folder) for each in runtimes):
@@ -90,19 +99,34 @@ class VersionLoader:
                 log.warning("%s: %s; loading its other file instead", servable_id, error)
 
 
-def verify(folder: Path, reads: Sequence[str]) -> None:
-    """Check that a version matches its manifest, if it has one; raises LoadError.
+def load_verified(folder: Path, runtime: Runtime, options: EngineOptions) -> Engine:
+    """Load a version that matches its manifest, or has none but survives a trial.
 
-    All files must exist with their sizes. Only those that the engine will read, whose paths begin
-    with one of `reads`, are hashed, because hashing is slow.
+    All files of the manifest must exist with their sizes. Only those that will be read are hashed,
+    because hashing is slow. Raises LoadError, also if the folder changes meanwhile.
     """
-    prefixes = (*reads, _EXTRA_ASSETS)
+    seen = fingerprint(folder)
+    prefixes = (*runtime.reads, _EXTRA_ASSETS)
     try:
-        check_manifest(folder, lambda path: path.startswith(prefixes))
-    except MissingManifestError:
-        pass
+        try:
+            manifest = check_manifest(folder, lambda path: path.startswith(prefixes))
+        except MissingManifestError:
+            name = runtime.file_in(folder) or ""
+            if (folder / name).stat().st_size > _MEMORY_BYTES:
+                raise LoadError(f"{folder / name} does not fit into memory") from None
+            manifest = describe_files(folder, [name])
+            run_trial(folder, runtime, options, manifest)
+        engine = runtime.load(folder, options, manifest)
     except ManifestError as error:
+        if fingerprint(folder) != seen:
+            raise LoadError(_CHANGED.format(folder)) from error
         raise LoadError(
             f"{error}: copy it again from where it was published, or publish a new version "
             "(rockstar verify compares all files)"
         ) from error
+    except OSError as error:
+        raise LoadError(f"{folder} cannot be read: {error}") from error
+    if fingerprint(folder) != seen:
+        engine.close()
+        raise LoadError(_CHANGED.format(folder))
+    return engine

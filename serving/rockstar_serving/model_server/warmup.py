@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 from google.protobuf.message import DecodeError
 
+from rockstar_contract.text_files import open_regular
 from rockstar_serving.model_server.core import predict, predict_query
 from rockstar_serving.model_server.engines.engine import Engine, LoadError, ServableId
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
@@ -153,7 +154,7 @@ def _naming(record: str) -> Iterator[None]:
 
 def read_records(path: Path) -> Iterator[bytes]:
     """Read an uncompressed TFRecord file; raises OSError, or DATA_LOSS if it is damaged."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         while (start := file.tell()) < size:
             header = file.read(_HEADER_BYTES)

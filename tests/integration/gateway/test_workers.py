@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from rockstar_client.errors import CallError, OverloadedError
 from rockstar_client.http import HttpClient
 from rockstar_serving.listening import listener, reserve
 from tests.integration.gateway.conftest import ROOT, total
+from tests.litert_models import without_a_constant
+from tests.model_fixtures import toy_model, write_version
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -65,6 +68,26 @@ def test_the_metrics_of_every_worker_are_those_of_all(start_gateway, toy_server,
     gateway.process.send_signal(signal.SIGTERM)
     assert gateway.process.wait(20) == 0
     assert list(tmp_path.glob("rockstar-metrics-*")) == []
+
+
+def test_files_that_would_end_a_worker_do_not(start_gateway, tmp_path):
+    crashing = write_version(tmp_path / "crashing", 1, without_a_constant(toy_model(1))).parent
+    piped = write_version(tmp_path / "piped", 1).parent
+    os.mkfifo(piped / "1" / "manifest.json")
+    config = tmp_path / "models.config"
+    models = "".join(
+        f'config {{ name: "{each.name}" base_path: "{each}" model_platform: "tensorflow" }}\n'
+        for each in (crashing, piped)
+    )
+    config.write_text(f"model_config_list {{ {models} }}")
+    gateway = start_gateway("--workers=1", f"--models-config={config}")
+    workers = gateway.workers()
+    for name in ("crashing", "piped"):
+        path = f"/predict/{name}"
+        assert gateway.predict(path=path).status_code == 200  # of the toy server
+    assert gateway.predict().status_code == 200
+    assert gateway.workers() == workers
+    assert "ended the process in which LiteRT tried it" in gateway.log.read_text()
 
 
 def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp_path):

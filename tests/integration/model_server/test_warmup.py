@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import ServerOptions
@@ -97,11 +98,13 @@ def test_all_kinds_of_requests_in_tensorflow(
             multi_inference_log(*tasks, x=[1.0, 2.0]),
         ],
     )
+    write_manifest(saved_model)
     VersionLoader(ServerOptions(models=()))(ServableId("m", 1), saved_model).close()
     assert "model m version 1: warmed up with 4 requests in " in caplog.text
 
 
 def test_tensorflow_has_all_signatures_or_does_not_load(saved_model: Path) -> None:
     write_records(saved_model, [predict_log({"x": [[1.0, 2.0]]}, "none")])
+    write_manifest(saved_model)
     with pytest.raises(LoadError, match=r'record 1 \(predict_log\): .*"none" not found'):
         VersionLoader(ServerOptions(models=()))(ServableId("m", 1), saved_model)

@@ -125,3 +125,14 @@ def test_commands_take_the_options_shown(page):
         words = shlex.split(match[2].partition(" #")[0].partition("…")[0].replace("'", ""))
         used = {word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2}
         assert used <= options | {"--help"}, line
+
+
+def test_named_tests_exist():
+    defined = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    assert named
+    assert named <= defined

@@ -1,5 +1,6 @@
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives import serialization
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.settings import (
@@ -11,6 +12,7 @@ from rockstar_serving.gateway.settings import (
     shown,
     variable,
 )
+from tests.certificates import chain_of, issued, key_of
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,37 @@ def test_options_take_commas_too():
 def test_no_model():
     with pytest.raises(SettingError, match="--model NAME"):
         config_of(read_settings({}))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "says"),
+    [
+        ("tls.crt", "", "expected both or neither"),
+        ("", "tls.key", "expected both or neither"),
+        ("tls.crt", "none.key", "No such file"),
+        ("tls.key", "tls.key", "expected PEM files"),
+        ("other.crt", "tls.key", "mismatch"),
+        ("tls.crt", "locked.key", "without a password"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used(tmp_path, certificate, key, says):
+    one, two = issued("one.example"), issued("two.example")
+    (tmp_path / "tls.crt").write_text(chain_of(one))
+    (tmp_path / "tls.key").write_text(key_of(one))
+    (tmp_path / "other.crt").write_text(chain_of(two))
+    private = serialization.load_pem_private_key(key_of(one).encode(), None)
+    locked = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "locked.key").write_bytes(locked)
+    paths = {
+        name: str(tmp_path / file) if file else ""
+        for name, file in (("tls_certificate", certificate), ("tls_key", key))
+    }
+    with pytest.raises(SettingError, match=says):
+        config_of(read_settings({"models": ("cnn",), **paths}))
 
 
 @pytest.mark.parametrize(

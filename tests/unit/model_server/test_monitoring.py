@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.engines.engine import (
     Loader,
@@ -502,7 +503,7 @@ def runtime(load: Loader) -> Runtime:
         reads=(),
         export="",
         rank=lambda _: 0,
-        load=lambda folder, _: load(ServableId("m", int(folder.name)), folder),
+        load=lambda folder, *_: load(ServableId("m", int(folder.name)), folder),
     )
 
 
@@ -513,6 +514,8 @@ def test_loads_and_warmups(listener: Any, tmp_path: Path) -> None:
     write_records(warm, [predict_log({"x": [[1.0, 2.0]]})])
     write_records(wrong, [predict_log({"another": [[1.0, 2.0]]})])
     write_records(broken, [b"not read"])
+    for folder in (plain, warm, wrong, broken):
+        write_manifest(folder)
     for folder in (plain, warm):
         load(ServableId("m", int(folder.name)), folder)
     for folder in (wrong, broken):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract.manifest import Manifest
 from rockstar_serving.model_server import engines
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.options import EngineOptions
@@ -141,10 +142,11 @@ class Runtime:
         package: the package to import.
         install: the command that installs it.
         files: a folder with one of these files can be loaded.
-        reads: prefixes of the paths of the files that it reads in a folder.
+        reads: prefixes of the paths in a folder of the files that its library reads.
         export: how to create such a file, for messages.
         rank: of the runtimes that can load a folder, the one with the lowest rank does.
-        load: makes the engine of a version folder; raises LoadError.
+        load: makes the engine of a version folder with a manifest, with which it compares what it
+            reads itself; raises LoadError or ManifestError.
     """
 
     name: str
@@ -154,7 +156,7 @@ class Runtime:
     reads: Sequence[str]
     export: str
     rank: Callable[[EngineOptions], int]
-    load: Callable[[Path, EngineOptions], Engine]
+    load: Callable[[Path, EngineOptions, Manifest], Engine]
 
     @property
     def installed(self) -> bool:

@@ -1,6 +1,7 @@
 """LiteRT as an engine: `model.tflite` of a version folder."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract.manifest import Manifest
+from rockstar_contract.text_files import open_regular
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
@@ -59,20 +62,24 @@ class ModelFile:
     file overwritten in place must not change the memory that a request uses.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read a file; raises LoadError."""
+    def __init__(self, path: Path, manifest: Manifest | None) -> None:
+        """Read a file of a version with a manifest, if any; raises LoadError or ManifestError."""
         self._path = path
         self._lock = threading.Lock()
         # The content, or the open file to read it from again, which works without its folder.
         self._held: bytes | BinaryIO
         try:
-            with path.open("rb") as file:
-                self._version = _version(file)
+            with open_regular(path) as file:
                 self._held = content = file.read()
         except FileNotFoundError:
             raise LoadError(f"{path} is missing: export the model with its LiteRT file") from None
         except OSError as error:
             raise LoadError(f"{path} cannot be read: {error.strerror}") from error
+        except MemoryError:
+            raise LoadError(f"{path} does not fit into memory") from None
+        self._sha256 = hashlib.sha256(content).hexdigest()
+        if manifest is not None:
+            manifest.check_hash(path.parent, path.name, self._sha256)
         if len(content) < 8 or content[4:8] != FILE_IDENTIFIER:
             raise LoadError(
                 f"{path} is not a LiteRT model ({len(content)} bytes without the identifier "
@@ -86,7 +93,7 @@ class ModelFile:
                 file = self._held
                 file.seek(0)
                 content = file.read()
-                if _version(file) != self._version:
+                if hashlib.sha256(content).hexdigest() != self._sha256:
                     raise StatusError(
                         Code.UNAVAILABLE,
                         f"{self._path} was overwritten while it was served: publish a new version "
@@ -100,11 +107,7 @@ class ModelFile:
         """Free the content until it is needed; interpreters made of it keep it."""
         with self._lock, contextlib.suppress(OSError):  # the file is gone: the content stays
             if isinstance(self._held, bytes):
-                file = self._path.open("rb")
-                if _version(file) == self._version:
-                    self._held = file
-                else:
-                    file.close()
+                self._held = open_regular(self._path)
 
     def close(self) -> None:
         """Free the content."""
@@ -112,12 +115,6 @@ class ModelFile:
             if not isinstance(self._held, bytes):
                 self._held.close()
             self._held = b""
-
-
-def _version(file: BinaryIO) -> tuple[int, ...]:
-    """Identifies the state of a file; changes when it is overwritten or replaced."""
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class LiteRTInterpreter:
@@ -343,15 +340,20 @@ class LiteRTEngine:
     name = "LiteRT"
 
     def __init__(
-        self, version_folder: Path, *, threads: int = 1, interpreters: int | None = None
+        self,
+        version_folder: Path,
+        manifest: Manifest | None = None,
+        *,
+        threads: int = 1,
+        interpreters: int | None = None,
     ) -> None:
-        """Load the model.tflite of a folder; raises LoadError.
+        """Load the model.tflite of a folder; raises LoadError, or ManifestError if it differs.
 
         Each interpreter has its `threads`; as many as `interpreters` (None: one for each core) run
         at once.
         """
         path = version_folder / MODEL_FILE
-        self._file = ModelFile(path)
+        self._file = ModelFile(path, manifest)
         content = self._file.content()
         try:
             main_graph = main_graph_signatures(content)
@@ -452,11 +454,12 @@ class LiteRTEngine:
         return {n: output[:0] if is_batch(n, output) else output for n, output in outputs.items()}
 
 
-def load(folder: Path, options: EngineOptions) -> LiteRTEngine:
-    """Load a version; raises LoadError."""
+def load(folder: Path, options: EngineOptions, manifest: Manifest) -> LiteRTEngine:
+    """Load a version; raises LoadError, or ManifestError if it differs."""
     pools = options.litert_pools or os.cpu_count() or 1
     return LiteRTEngine(
         folder,
+        manifest,
         threads=options.intra_op_threads or 1,
         interpreters=pools * options.litert_interpreters,
     )
@@ -467,7 +470,7 @@ RUNTIME = Runtime(
     package="ai_edge_litert",
     install="pip install 'rockstartf[serve]'",
     files=(MODEL_FILE,),
-    reads=(MODEL_FILE,),
+    reads=(),
     export="export the model with its LiteRT file, as rockstar train does",
     rank=lambda options: 0 if options.prefer_tflite else 20,
     load=load,

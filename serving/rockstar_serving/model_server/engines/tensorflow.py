@@ -352,5 +352,5 @@ RUNTIME = Runtime(
     reads=("saved_model.", "fingerprint.pb", "variables/", "assets/"),
     export="export it with tf.saved_model.save",
     rank=lambda _: 10,
-    load=TensorFlowEngine,
+    load=lambda folder, options, _: TensorFlowEngine(folder, options),
 )

@@ -131,6 +131,8 @@ class _Copies:
                     raise _StoppedError
                 file.write(chunk)
                 progress.add(len(chunk))
+                if file.tell() > stored.size:
+                    break
             if file.tell() != stored.size:
                 raise StorageError(
                     f"{stored.name} has another size than the {stored.size} bytes listed"

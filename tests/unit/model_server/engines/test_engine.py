@@ -141,7 +141,7 @@ RUNTIME = Runtime(
     reads=("model.third",),
     export="",
     rank=lambda options: 5,
-    load=lambda folder, options: FakeEngine(),
+    load=lambda folder, options, manifest: FakeEngine(),
 )
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
@@ -415,6 +416,7 @@ def version(saved_models: SavedModels, tmp_path: Path) -> Any:
         folder = shutil.copytree(saved_models.version(make_parsing), tmp_path / "1")
         file = folder / "model.tflite"
         file.write_bytes(rewritten(file.read_bytes(), change))
+        write_manifest(folder)
         return folder
 
     return make
@@ -448,5 +450,6 @@ def test_the_saved_model_beside_it_is_loaded_instead(version, caplog):
 def test_without_one_the_ops_are_named(version: Any, ops: list[bytes], reason: str) -> None:
     folder = version(*ops)
     (folder / "saved_model.pb").unlink()
+    write_manifest(folder)
     with pytest.raises(LoadError, match=rf"{folder}/model\.tflite needs {reason}"):
         LOAD(ServableId("text", 1), folder)
