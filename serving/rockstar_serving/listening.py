@@ -3,11 +3,15 @@
 import errno
 import ipaddress
 import os
+import resource
 import socket
 
 from rockstar_serving import ServeError
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+# File descriptors of a process other than its connections.
+_OTHER_FILES = 256
 
 
 def listener(host: str, port: int, flag: str) -> socket.socket:
@@ -84,6 +88,22 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def connection_limit(most: int) -> int:
+    """How many connections this process can have at a time: at most `most`.
+
+    Raises the soft limit of file descriptors as far as needed, and leaves three quarters of them,
+    but at most 256, for files and connections to other servers.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = most + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return most
+    return max(1, min(most, soft - min(_OTHER_FILES, soft * 3 // 4)))
 
 
 def join(host: str, port: int) -> str:

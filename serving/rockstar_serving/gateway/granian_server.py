@@ -22,7 +22,7 @@ from granian.log import LogLevels
 
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
-from rockstar_serving.listening import join, reserve
+from rockstar_serving.listening import connection_limit, join, reserve
 from rockstar_serving.supervisor import at_end_of_parent
 
 # Connections of a worker; more wait to be accepted.
@@ -86,7 +86,7 @@ class GranianServer:
             ssl_protocol_min=SSLProtocols.tls12,
             websockets=False,
             backlog=2048,
-            backpressure=_CONNECTIONS,
+            backpressure=connection_limit(_CONNECTIONS),
             # Also how long an idle connection stays open.
             http1_settings=HTTP1Settings(header_read_timeout=config.keep_alive * 1000),
             log_level=LogLevels.warning,

@@ -27,6 +27,7 @@ from gunicorn.workers.gthread import ThreadWorker  # noqa: TID251
 from rockstar_serving.gateway.context import RequestContext, set_context
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.listening import connection_limit
 from rockstar_serving.supervisor import at_end_of_parent
 
 if TYPE_CHECKING:
@@ -118,12 +119,14 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """Pass our settings to gunicorn."""
         config = self._config
         threads = config.threads + config.queue + _CONNECTION_THREADS
+        connections = connection_limit(threads + _IDLE_CONNECTIONS)
         options: dict[str, Any] = {
             "bind": config.bind,
             "workers": config.workers,
             "worker_class": GatewayWorker,
-            "threads": threads,
-            "worker_connections": threads + _IDLE_CONNECTIONS,
+            # Some connections must be able to stay open between requests.
+            "threads": max(1, min(threads, connections * 3 // 4)),
+            "worker_connections": connections,
             "keepalive": config.keep_alive,
             "graceful_timeout": config.grace,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
