@@ -50,6 +50,7 @@ class Lifecycle:
         from rockstar_contract.images import ignore_warnings
 
         ignore_warnings()
+        self.counts.start_worker()
         # The model server logs successful loading once; not again in each worker.
         logging.getLogger("rockstar_serving.model_server").setLevel(logging.WARNING)
         reloads = self._shared[1]

@@ -58,7 +58,12 @@ class MetricsObserver(Observer):
         ) -> Callable[..., Any]:
             """Create a metric; its labels() is cached, because it takes longer than counting."""
             metric = kind(f"rockstar_{name}", text, labels, registry=registry, **options)
-            return cache(metric.labels)
+
+            def new_series(*values: object) -> Any:
+                shared_counts.make_room()
+                return metric.labels(*values)
+
+            return cache(new_series)
 
         seconds = partial(new, partial(Histogram, buckets=_SECONDS))
         sizes = partial(new, partial(Histogram, buckets=_SIZES))

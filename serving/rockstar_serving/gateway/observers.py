@@ -128,10 +128,14 @@ class Observers(Observer):
 
 
 def _forward(event: str, methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    full = RateLimitedLogger(log)
+
     def notify(*arguments: object) -> None:
         for method in methods:
             try:
                 method(*arguments)
+            except OSError as error:  # a full disk fails every request in the same way
+                full.warn("%s is not taken note of: %s", event, error)
             except Exception:  # an observer must not affect the request
                 observer = type(getattr(method, "__self__", method)).__name__
                 log.exception("%s could not take note of %s", observer, event)

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK = "lock"
 # Files of these kinds outlive their worker: counters must not decrease.
 _LASTING = ("counter", "histogram")
+# The beginnings of the names of a worker's files: all kinds of its metrics.
+KINDS = (*_LASTING, "gauge_livesum", "gauge_livemax")
+# The size of a new file, as of prometheus_client, and more than a new time series needs.
+_FIRST_BYTES = 64 * 1024
+_SERIES_BYTES = 16 * 1024
 # Stands for all workers that have ended; no process id is 0.
 _ENDED = 0
 
@@ -49,10 +55,56 @@ class SharedCounts:
         os.environ[VARIABLE] = str(self.path)
         self._owner = os.getpid()
 
+    def start_worker(self) -> None:
+        """Prepare the files of this worker; if the disk is full, the worker does not count."""
+        try:
+            make_room()
+        except OSError as error:
+            log.warning("worker %d is missing from /metrics: %s", os.getpid(), error)
+            from prometheus_client import values
+
+            values.ValueClass = values.MutexValue
+
     def remove(self) -> None:
         """Remove it and its contents; does nothing in a worker."""
         if os.getpid() == self._owner:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_room() -> None:
+    """Make room for new time series in the files of this worker.
+
+    Writing to memory that maps a file ends the process by SIGBUS if the disk has no room for the
+    page. So the pages are written to the file first.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if folder := os.environ.get(VARIABLE):
+        for kind in KINDS:
+            _extend(Path(folder, f"{kind}_{os.getpid()}.db"), _SERIES_BYTES)
+
+
+def _extend(path: Path, more: int) -> None:
+    """Make room for more bytes in a file.
+
+    A file that is too small is doubled, as prometheus_client does when it is full.
+    """
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        # The first number in the file.
+        used = int.from_bytes(file.read(4), sys.byteorder)
+        if size < used + more:
+            try:
+                left = max(size, more, _FIRST_BYTES)
+                while left > 0:
+                    left -= file.write(bytes(left))
+            except OSError:
+                file.truncate(size)
+                if not size:  # readers expect no empty files
+                    path.unlink()
+                raise
 
 
 @contextmanager
@@ -87,7 +139,9 @@ def _add_up_ended_workers(folder: Path) -> None:
                 file = folder / f"{kind}_{pid}.db"
                 if not file.exists():
                     continue
-                total: Any = MmapedDict(str(folder / f"{kind}_{_ENDED}.db"))  # type: ignore[no-untyped-call]
+                ended = folder / f"{kind}_{_ENDED}.db"
+                _extend(ended, file.stat().st_size)
+                total: Any = MmapedDict(str(ended))  # type: ignore[no-untyped-call]
                 values = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
                 for key, value, _timestamp, _position in values:
                     total.write_value(key, total.read_value(key)[0] + value, 0.0)
