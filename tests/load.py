@@ -22,9 +22,10 @@ class Load:
         images: PNG files, sent in turn.
         callers: concurrent requests.
         pause: seconds that a caller waits after a response.
+        path: where to post to, by default /predict/MODEL.
 
     Attributes:
-        versions: number of predictions by version.
+        versions: number of predictions by version; 0 if the response does not name it.
         failures: errors of failed requests.
     """
 
@@ -35,11 +36,12 @@ class Load:
         images: Sequence[bytes],
         callers: int = 4,
         pause: float = 0.0,
+        path: str = "",
     ) -> None:
         self.urls = list(urls)
         self.versions: Counter[int] = Counter()
         self.failures: list[str] = []
-        self._model, self._pause = model, pause
+        self._path, self._pause = path or f"/predict/{model}", pause
         self._images = itertools.cycle(images)
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -83,10 +85,10 @@ class Load:
         headers = {"Content-Type": "image/png"}
         try:
             response = session.post(
-                f"{url}/predict/{self._model}", image, headers=headers, timeout=_TIMEOUT_S
+                f"{url}{self._path}", image, headers=headers, timeout=_TIMEOUT_S
             )
-            version = response.json()["version"] if response.ok else None
-        except (requests.RequestException, ValueError, KeyError) as error:
+            version = response.json().get("version", 0) if response.ok else None
+        except (requests.RequestException, ValueError) as error:
             version, text = None, repr(error)
         else:
             text = f"{response.status_code} {response.text}"

@@ -124,6 +124,19 @@ def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, 
         assert grpc.predict("cnn", IMAGE).predictions[0].label == before["predictions"][0]["label"]
 
 
+@pytest.mark.parametrize("external", [False, True], ids=["granian", "gunicorn"])
+def test_a_gateway_whose_parent_is_killed_loses_no_request(start_service, models, external):
+    service = start_service(models)
+    if external:
+        service = start_service(models, f"--tfserving={service.grpc}", "--model=cnn")
+    with Load([service.http], "cnn", [IMAGE]) as load:
+        load.more()
+        os.kill(service.pid_of("rockstar_serving.gateway"), signal.SIGKILL)
+        until(lambda: "the gateway is back" in service.log.read_text(), what="the gateway")
+        load.more()
+    assert load.failures == []
+
+
 def test_a_model_that_was_damaged_meanwhile_does_not_take_the_others_down(
     start_service, models, tmp_path
 ):
@@ -156,14 +169,17 @@ def test_no_child_outlives_a_killed_parent(start_service, models):
 def test_a_new_version_is_picked_up_and_no_request_fails(start_service, models, tmp_path):
     shutil.copytree(models / "cnn", tmp_path / "models" / "cnn")
     service = start_service(tmp_path / "models")
-    with Load([service.http], "cnn", [IMAGE]) as load:
+    tensor = json.dumps({"instances": np.zeros((1, 8, 8, 1)).tolist()}).encode()
+    tensors = Load([service.http], "cnn", [tensor], path="/v1/models/cnn:predict")
+    with Load([service.http], "cnn", [IMAGE]) as load, tensors:
         load.more()
         for version in (2, 3):
             aside = tmp_path / "models" / "cnn" / f".incoming-{version}"
             shutil.copytree(models / "cnn" / "1", aside)
             aside.rename(aside.with_name(str(version)))
             load.until_version(version)
-    assert load.failures == []
+            tensors.more()
+    assert load.failures + tensors.failures == []
     (listed,) = requests.get(f"{service.http}/v1/models", timeout=20).json()["models"]
     assert {"version": 3, "state": "AVAILABLE"} in listed["versions"]
 

@@ -117,6 +117,7 @@ class Observers(Observer):
     """Forwards every event to the observers that override it."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
+        failures = RateLimitedLogger(log)
         for event in vars(Observer):
             if not event.startswith("_"):
                 methods = [
@@ -124,18 +125,18 @@ class Observers(Observer):
                     for observer in observers
                     if getattr(type(observer), event) is not getattr(Observer, event)
                 ]
-                setattr(self, event, _forward(event, methods))
+                setattr(self, event, _forward(event, methods, failures))
 
 
-def _forward(event: str, methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
-    full = RateLimitedLogger(log)
-
+def _forward(
+    event: str, methods: Sequence[Callable[..., None]], failures: "RateLimitedLogger"
+) -> Callable[..., None]:
     def notify(*arguments: object) -> None:
         for method in methods:
             try:
                 method(*arguments)
             except OSError as error:  # a full disk fails every request in the same way
-                full.warn("%s is not taken note of: %s", event, error)
+                failures.warn("events are not counted or recorded: %s", error)
             except Exception:  # an observer must not affect the request
                 observer = type(getattr(method, "__self__", method)).__name__
                 log.exception("%s could not take note of %s", observer, event)

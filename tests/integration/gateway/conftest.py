@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,10 +162,14 @@ def launch(
     *arguments: str,
     server: str = "gunicorn",
     interpreter: Path | None = None,
+    within: Sequence[str] = (),
+    port: int | None = None,
 ) -> Gateway:
     """Starts a gateway on a free port, in front of the model server at a port.
 
-    The interpreter of another environment runs the release that is installed there.
+    The interpreter of another environment runs the release that is installed there. `within` is a
+    command that runs the gateway, with limits for example. The port is that of another address
+    among the arguments.
     """
     if server == "gunicorn":
         bound = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -175,6 +179,7 @@ def launch(
     with bound, log.open("w") as file:
         process = subprocess.Popen(
             [
+                *within,
                 *(interpreter or sys.executable, "-m", "rockstar_serving.gateway"),
                 f"--upstream=127.0.0.1:{upstream}",
                 f"--bind=fd://{bound.fileno()}",
@@ -185,7 +190,7 @@ def launch(
             stdout=file,
             stderr=file,
         )
-        return Gateway(process, f"http://127.0.0.1:{bound.getsockname()[1]}", log)
+        return Gateway(process, f"http://127.0.0.1:{port or bound.getsockname()[1]}", log)
 
 
 @contextmanager
@@ -222,10 +227,9 @@ def start_gateway(toy_server, tmp_path, host) -> Iterator:
     """Starts gateways in front of the toy, and stops them at the end."""
     gateways: list[Gateway] = []
 
-    def start(*arguments: str, interpreter: Path | None = None) -> Gateway:
+    def start(*arguments: str, **options: Any) -> Gateway:
         log = tmp_path / f"gateway-{len(gateways)}.log"
-        options = ("--model=toy", *arguments)
-        gateway = launch(toy_server.port, log, *options, server=host, interpreter=interpreter)
+        gateway = launch(toy_server.port, log, "--model=toy", *arguments, server=host, **options)
         gateways.append(gateway)
         until(gateway.ready, what="a gateway that is ready")
         return gateway

@@ -10,6 +10,7 @@ import requests
 
 from tests.integration.gateway.conftest import IMAGE, total
 from tests.load import Load
+from tests.ports import free_ports
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -94,8 +95,9 @@ def test_files_are_read_again_on_sighup_and_no_request_is_lost(start_gateway, tm
     assert "kept the earlier routes and API keys" in gateway.log.read_text()
 
 
-def test_workers_end_with_their_parent(start_gateway, tmp_path):
-    gateway = start_gateway("--workers=2", f"--metrics-dir={tmp_path}")
+def test_workers_end_with_their_parent(start_gateway):
+    (port,) = free_ports(1)
+    gateway = start_gateway("--workers=2", f"--bind=127.0.0.1:{port}", port=port)
     workers = gateway.workers()
     assert len(workers) == 2
     gateway.process.kill()
