@@ -30,7 +30,7 @@ from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
 from rockstar_serving.gateway.request_hooks import GatewayApp, RequestHooks
 from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor, Router, Shadows
-from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
+from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files, upstream_tls
 from rockstar_serving.gateway.state import Gateway, ServedModels
 
 # The first is the default for unknown paths.
@@ -128,9 +128,10 @@ def create_app(
 def _connect(config: GatewayConfig, max_calls: int, served: ServedModels) -> Backend:
     def connect() -> Backend:
         # Workers that run models themselves rarely call the model server, and gRPC takes 10 MB.
-        from rockstar_client.tfserving import TFServingClient
+        from rockstar_client.tfserving import ChannelOptions, TFServingClient
 
-        return TFServingClient(config.upstream, headers=trace_headers)
+        options = ChannelOptions(tls=upstream_tls(config))
+        return TFServingClient(config.upstream, headers=trace_headers, options=options)
 
     if not config.models_config:
         return connect()

@@ -13,8 +13,9 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 from rockstar_serving.gateway.api_keys import Keys, KeysError, Rate
 from rockstar_serving.gateway.routes_file import Routes, RoutesError, read_routes
@@ -30,6 +31,9 @@ from rockstar_serving.options import (
     options_of,
     words,
 )
+
+if TYPE_CHECKING:
+    from rockstar_client.endpoint import Tls
 
 PREFIX = "ROCKSTAR_"
 MIB = 2**20
@@ -79,6 +83,11 @@ class GatewayConfig:
 
     Attributes:
         upstream: The model server's gRPC API: HOST:PORT, or unix:/PATH.
+        upstream_ca: File of CA certificates (PEM) to verify the model server with: calls it over
+            TLS, except on a UNIX socket.
+        upstream_certificate: File with the certificate (PEM, with its chain) that the model server
+            requires of the gateway.
+        upstream_key: File with the key of that certificate, if it is another one.
         models: Models to list and to require for readiness.
         models_config: A models.config of the models that upstream serves; each worker runs their
             LiteRT files itself.
@@ -122,6 +131,9 @@ class GatewayConfig:
     """
 
     upstream: str = option("127.0.0.1:8500")
+    upstream_ca: str = option("")
+    upstream_certificate: str = option("")
+    upstream_key: str = option("")
     models: tuple[str, ...] = option((), flag="model")
     models_config: str = option("")
     require_all_models: bool = option(False)
@@ -246,6 +258,11 @@ def config_of(effective: list[Effective]) -> GatewayConfig:
         raise SettingError("ROCKSTAR_SERVER: granian needs pip install 'rockstartf[serve]'")
     if config.tls_certificate or config.tls_key:
         _check_tls(config)
+    try:
+        if (tls := upstream_tls(config)) is not None:
+            tls.context()
+    except InvalidInputError as error:
+        raise SettingError(f"ROCKSTAR_UPSTREAM_CA, _CERTIFICATE, _KEY: {error}") from error
     if config.payload_log:
         try:
             Path(config.payload_log).touch(mode=0o600)
@@ -279,6 +296,25 @@ def _check_tls(config: GatewayConfig) -> None:
             "ROCKSTAR_TLS_CERTIFICATE, ROCKSTAR_TLS_KEY: expected PEM files of a certificate and "
             f"its key without a password, got {certificate} and {key} ({error})"
         ) from error
+
+
+def upstream_tls(config: GatewayConfig) -> "Tls | None":
+    """The certificates with which to call the model server; None for plain text.
+
+    Raises:
+        InvalidInputError: a certificate without a CA, or a key without a certificate.
+    """
+    if not (config.upstream_ca or config.upstream_certificate or config.upstream_key):
+        return None
+    from rockstar_client.endpoint import Tls  # loads OpenSSL
+
+    if not config.upstream_ca:
+        raise InvalidInputError(
+            "upstream_ca", expected="a file, as there is a certificate or key", got="none"
+        )
+    if config.upstream.startswith("unix:"):
+        return None
+    return Tls(config.upstream_ca, config.upstream_certificate or None, config.upstream_key or None)
 
 
 def shown(effective: list[Effective]) -> str:

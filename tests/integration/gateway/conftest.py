@@ -40,7 +40,7 @@ IMAGE = png(stroke())
 class ToyServer:
     """A model server of `toy`, whose versions 1 and 2 always predict the first label with 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.proceed = threading.Event()
         self.proceed.set()
         self.predictions = 0
@@ -58,7 +58,12 @@ class ToyServer:
             service = f"tensorflow.serving.{service}"
             generic = grpc.method_handlers_generic_handler(service, {name: handler})
             self._server.add_generic_rpc_handlers([generic])
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        address = "127.0.0.1:0"
+        self.port = (
+            self._server.add_secure_port(address, credentials)
+            if credentials
+            else self._server.add_insecure_port(address)
+        )
         self._server.start()
 
     def _predict(self, request: PredictRequest, _context: grpc.ServicerContext) -> PredictResponse:

@@ -1,14 +1,18 @@
-"""With API keys, gateways answer only probes without one, however a request is written."""
+"""Who may call a gateway, and the model server behind it."""
 
 import hashlib
 import os
 import socket
 from http.client import HTTPResponse
 
+import grpc
 import pytest
 import requests
 
-from tests.integration.gateway.conftest import IMAGE
+from rockstar_serving.gateway.app import create_app
+from rockstar_serving.gateway.settings import GatewayConfig
+from tests.certificates import AUTHORITY, chain_of, issued, key_of
+from tests.integration.gateway.conftest import IMAGE, ToyServer, running
 from tests.waiting import until
 
 
@@ -146,3 +150,43 @@ def test_changed_keys_apply_to_every_worker_without_a_restart(keyed):
     path.write_text("")
     assert status("carol") == 429
     assert status("") == 401
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Files with the certificates of an authority and of a gateway, and the gateway's key."""
+    own = issued("gateway")
+    files = {"ca": AUTHORITY().cert_pem.bytes().decode(), "certificate": chain_of(own)}
+    for name, text in (files | {"key": key_of(own)}).items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def secured():
+    """A model server that lets in only clients with a certificate of the authority."""
+    pair = issued("127.0.0.1")
+    server = ToyServer(
+        grpc.ssl_server_credentials(
+            [(key_of(pair).encode(), chain_of(pair).encode())],
+            AUTHORITY().cert_pem.bytes(),
+            require_client_auth=True,
+        )
+    )
+    yield server
+    server.stop()
+
+
+def test_a_gateway_and_its_model_server_verify_each_other(host, secured, certificates, tmp_path):
+    files = [f"--upstream-{each}={certificates / each}" for each in ("ca", "certificate", "key")]
+    options = ("--model=toy", "--workers=1", *files)
+    with running(secured.port, tmp_path / "log", *options, server=host) as gateway:
+        assert gateway.predict().json()["predictions"][0]["label"] == "zero"
+
+
+@pytest.mark.parametrize("files", [(), ("ca",)])
+def test_a_gateway_without_a_certificate_is_rejected(secured, certificates, files):
+    named = {f"upstream_{each}": str(certificates / each) for each in files}
+    config = GatewayConfig(f"127.0.0.1:{secured.port}", models=("toy",), **named)
+    assert create_app(config).test_client().get("/v1/models/toy").status_code == 503
+    assert secured.predictions == 0

@@ -47,6 +47,10 @@ def test_defaults_environment_and_options_in_rising_order(monkeypatch):
         ("ROCKSTAR_BIND__X", "3", "ROCKSTAR_BIND__X: there is no such setting"),
         ("ROCKSTAR_QQQ", "3", "see rockstar gateway --help"),
         ("ROCKSTAR_GATEWAY_PORT", "8080", "no such setting"),
+        ("ROCKSTAR_UPSTREAM_CA", "/no/such/file", "tls.ca: expected a readable PEM file, got /no/such/file"),
+        ("ROCKSTAR_UPSTREAM_CA", __file__, "expected PEM files"),
+        ("ROCKSTAR_UPSTREAM_CERTIFICATE", __file__, "upstream_ca: expected a file"),
+        ("ROCKSTAR_UPSTREAM_KEY", __file__, "upstream_ca: expected a file"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_named(monkeypatch, variable, value, says):

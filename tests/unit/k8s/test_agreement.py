@@ -1,6 +1,7 @@
 """Manifests agree with each other, the images and the code."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -9,7 +10,9 @@ from google.protobuf import text_format
 
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.server import GRACE_SECONDS
+from tests.certificates import AUTHORITY, chain_of, issued, key_of
 from tests.manifests import (
     K8S,
     OVERLAYS,
@@ -97,6 +100,7 @@ def test_ports_have_the_names_they_are_called_by(applied):
 def test_references_exist(applied):
     made = {kind: set(of_kind(applied, kind)) for kind in ("ConfigMap", "ServiceAccount")}
     claims = set(of_kind(applied, "PersistentVolumeClaim"))
+    issued = {each["spec"]["secretName"] for each in of_kind(applied, "Certificate").values()}
     for template in pods(applied).values():
         spec = template["spec"]
         assert spec["serviceAccountName"] in made["ServiceAccount"]
@@ -104,6 +108,8 @@ def test_references_exist(applied):
         for each in volumes.values():
             assert each.get("configMap", {}).get("name") in {None, *made["ConfigMap"]}
             assert each.get("persistentVolumeClaim", {}).get("claimName") in {None, *claims}
+            if "secret" in each and not each["secret"].get("optional"):
+                assert each["secret"]["secretName"] in issued
         for each in [*spec["containers"], *spec.get("initContainers", [])]:
             assert {mount["name"] for mount in each["volumeMounts"]} <= volumes.keys()
             for source in each.get("envFrom", []):
@@ -112,7 +118,6 @@ def test_references_exist(applied):
                 else:
                     assert source["secretRef"]["optional"]
     for ingress in of_kind(applied, "Ingress").values():
-        issued = {each["spec"]["secretName"] for each in of_kind(applied, "Certificate").values()}
         for tls in ingress["spec"].get("tls", []):
             assert tls["secretName"] in issued
 
@@ -258,9 +263,41 @@ def test_a_gpu_for_each_model_server():
 def test_the_host_of_a_certificate_is_that_of_the_ingress():
     applied = manifests("cpu", ("tls",))
     (ingress,) = of_kind(applied, "Ingress").values()
-    (certificate,) = of_kind(applied, "Certificate").values()
+    certificate = of_kind(applied, "Certificate")["gateway"]
     hosts = [rule["host"] for rule in ingress["spec"]["rules"]]
     assert hosts == certificate["spec"]["dnsNames"] == ingress["spec"]["tls"][0]["hosts"]
+
+
+def test_gateways_and_model_servers_verify_each_other(tmp_path):
+    """By certificates as cert-manager issues them: tls.key, tls.crt and ca.crt of a Secret."""
+    applied = manifests("cpu", ("tls",))
+    certificates = of_kind(applied, "Certificate")
+    settings = config_map(applied, "gateway-settings")
+    host = settings["ROCKSTAR_UPSTREAM"].removeprefix("dns:///").partition(":")[0]
+    assert certificates["model-server"]["spec"]["dnsNames"] == [host]
+    (mount,) = [
+        each for each in container(applied, "gateway")["volumeMounts"] if each["name"] == "tls"
+    ]
+    files = {"CA": "ca.crt", "CERTIFICATE": "tls.crt", "KEY": "tls.key"}
+    for name, file in files.items():
+        assert settings[f"ROCKSTAR_UPSTREAM_{name}"] == f"{mount['mountPath']}/{file}"
+
+    own = issued(host)
+    contents = {"tls.key": key_of(own), "tls.crt": chain_of(own)}
+    contents["ca.crt"] = AUTHORITY().cert_pem.bytes().decode()
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    (init,) = pod(applied, "model-server")["spec"]["initContainers"]
+    script = init["command"][-1]
+    for each in init["volumeMounts"]:
+        assert each["mountPath"] in script
+        script = script.replace(each["mountPath"], str(tmp_path))
+    subprocess.run([*init["command"][:-1], script], check=True, timeout=30)
+    (flag,) = [each for each in container(applied, "model-server")["args"] if "ssl" in each]
+    written = read_ssl_config(tmp_path / flag.rpartition("/")[2])
+    assert written.key.decode() == contents["tls.key"]
+    assert written.certificate.decode() == contents["tls.crt"]
+    assert written.authority == contents["ca.crt"].encode()
 
 
 def test_the_ingress_controller_reaches_the_solver_of_certificates():

@@ -15,7 +15,7 @@ from tests.manifests import K8S, OVERLAYS, combinations, fullest, rendered
 OLDEST, NEWEST = "1.30", "1.37"
 CHECKS = ["checkov==3.3.30", f"kubernetes-validate=={NEWEST}.0"]
 # Kinds of the Prometheus operator and cert-manager, for which there are no schemas.
-CUSTOM = {"Certificate", "PrometheusRule", "ServiceMonitor"}
+CUSTOM = {"Certificate", "Issuer", "PrometheusRule", "ServiceMonitor"}
 
 
 @pytest.fixture(scope="module")
