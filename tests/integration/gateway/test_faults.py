@@ -69,7 +69,8 @@ def test_a_disk_that_becomes_full(start_gateway, tmp_path):
     assert gateway.log.read_text().count("not counted or recorded: ") == 1
 
     rest.unlink()
-    before = total(gateway, "rockstar_requests_total", status="200")
+    sample = {"name": "rockstar_requests_total", "route": "/predict/<model>"}
+    before = total(gateway, **sample)
     for name in names:
         gateway.predict(path=f"/predict/{name}")
-    until(lambda: total(gateway, "rockstar_requests_total", status="200") == before + 40)
+    until(lambda: total(gateway, **sample) == before + 40)
