@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig, config_of, read_settings
+from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.models.config import read_config_file
+from rockstar_serving.model_server.options import GrpcOptions
+from tests.integration.model_server.conftest import fake_server
 
 ROOT = Path(__file__).parents[3]
 TFSERVING = ROOT / "serving" / "tfserving"
@@ -29,9 +33,10 @@ def started(services, *profiles: str) -> set[str]:
     }
 
 
-def test_matches_the_compose_specification():
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.tls.yaml"])
+def test_matches_the_compose_specification(name):
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*command, str(ROOT / "compose.yaml")], capture_output=True, text=True)
+    done = subprocess.run([*command, str(ROOT / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -106,3 +111,33 @@ def test_batches_hold_the_largest_request():
     found = re.search(r"max_batch_size { value: (\d+) }", text)
     assert found is not None
     assert int(found[1]) >= GatewayConfig().max_instances
+
+
+def test_certificates_made_as_documented_serve_both_sides(services, tmp_path):
+    """With the settings of compose.tls.yaml, and this machine in place of the containers."""
+    changes = yaml.safe_load((ROOT / "compose.tls.yaml").read_text())["services"]
+    assert changes.keys() == started(services, "cpu", "gpu", "embedded")
+    page = (ROOT / "docs" / "containers.md").read_text()
+    (script,) = re.findall(r"```sh\n(.*?)```", page, flags=re.S)
+    # The server's name in the gateway's settings.
+    script = script.replace("DNS:$name", "DNS:localhost")
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path, check=True, capture_output=True)
+
+    def local(name: str, path: str) -> str:
+        (volume,) = changes[name]["volumes"]
+        folder, mounted, mode = volume.split(":")
+        assert mode == "ro"
+        return path.replace(mounted, str(tmp_path / folder))
+
+    (flag,) = changes["embedded"]["command"]
+    tls = read_ssl_config(Path(local("embedded", flag.removeprefix("--ssl_config_file="))))
+    with fake_server(tmp_path, grpc=GrpcOptions(tls=tls)) as server:
+        files = {
+            variable.removeprefix("ROCKSTAR_").lower(): local("gateway", path)
+            for variable, path in changes["gateway"]["environment"].items()
+        }
+        upstream = f"localhost:{server.grpc_port}"
+        for settings, status in ((files, 200), ({"upstream_ca": files["upstream_ca"]}, 503)):
+            config = GatewayConfig(upstream, models=("m",), **settings)
+            response = create_app(config).test_client().get("/v1/models/m")
+            assert response.status_code == status

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -288,11 +289,12 @@ def test_gateways_and_model_servers_verify_each_other(tmp_path):
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
     (init,) = pod(applied, "model-server")["spec"]["initContainers"]
-    script = init["command"][-1]
+    program, *options, script = init["command"]
+    assert program == "python"
     for each in init["volumeMounts"]:
         assert each["mountPath"] in script
         script = script.replace(each["mountPath"], str(tmp_path))
-    subprocess.run([*init["command"][:-1], script], check=True, timeout=30)
+    subprocess.run([sys.executable, *options, script], check=True, timeout=30)
     (flag,) = [each for each in container(applied, "model-server")["args"] if "ssl" in each]
     written = read_ssl_config(tmp_path / flag.rpartition("/")[2])
     assert written.key.decode() == contents["tls.key"]
