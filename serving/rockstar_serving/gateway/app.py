@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from flask import Flask
@@ -32,6 +32,9 @@ from rockstar_serving.gateway.request_hooks import GatewayApp, RequestHooks
 from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor, Router, Shadows
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files, upstream_tls
 from rockstar_serving.gateway.state import Gateway, ServedModels
+
+if TYPE_CHECKING:
+    from rockstar_serving.gateway.in_process import LiteRTLoader
 
 # The first is the default for unknown paths.
 APIS = (
@@ -66,6 +69,7 @@ def create_app(
     stopping: Callable[[], bool] = lambda: False,
     close_connection: Callable[[], None] = lambda: None,
     batching: Callable[[Backend, BatchLimits, Observer], Backend] = Batching,
+    load: "LiteRTLoader | None" = None,
 ) -> Flask:
     """Create the gateway as a WSGI application.
 
@@ -81,6 +85,7 @@ def create_app(
         close_connection: makes the server close the current request's connection after the
             response, and send `Connection: close`.
         batching: wraps the backend, so that requests share calls.
+        load: loads models that run in this process.
     """
     app = GatewayApp(__name__, static_folder=None)
     app.json = MsgspecProvider(app)
@@ -90,16 +95,12 @@ def create_app(
     served.on_removal(counts.forget)
     observer = Observers((*observers, counts, *observers_for(config)))
     files = files or read_files(config)
-    max_calls = config.max_calls
-    if config.models_config:
-        # A worker that runs models itself makes one call for each of its cores.
-        max_calls = max(max_calls, (os.cpu_count() or 1) // config.workers)
-    backend = backend or _connect(config, max_calls, served)
+    backend = backend or _connect(config, served, load)
     # The layers of a call to the model server. A call has less time than its request.
     guarded = CircuitBreaker(backend, observer, enough=min(1.0, config.request_timeout / 2))
     max_rows = {name: route.max_batch for name, route in files.routes.models.items()}
     max_rows_of = {name: rows for name, rows in max_rows.items() if rows is not None}
-    limits = BatchLimits(config.max_batch, max_calls, max_rows_of)
+    limits = BatchLimits(config.max_batch, max_calls(config), max_rows_of)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = RoutedPredictor(
         batching(guarded, limits, observer), guarded, router, shadows, observer, config.preparing
@@ -125,7 +126,13 @@ def create_app(
     return app
 
 
-def _connect(config: GatewayConfig, max_calls: int, served: ServedModels) -> Backend:
+def max_calls(config: GatewayConfig) -> int:
+    """Concurrent calls for a model; a worker that runs models makes one for each of its cores."""
+    cores = (os.cpu_count() or 1) // config.workers if config.models_config else 0
+    return max(config.max_calls, cores)
+
+
+def _connect(config: GatewayConfig, served: ServedModels, load: "LiteRTLoader | None") -> Backend:
     def connect() -> Backend:
         # Workers that run models themselves rarely call the model server, and gRPC takes 10 MB.
         from rockstar_client.tfserving import ChannelOptions, TFServingClient
@@ -136,6 +143,7 @@ def _connect(config: GatewayConfig, max_calls: int, served: ServedModels) -> Bac
     if not config.models_config:
         return connect()
     # LiteRT need not be installed with other gateways.
-    from rockstar_serving.gateway.in_process import InProcessBackend
+    from rockstar_serving.gateway.in_process import InProcessBackend, LiteRTLoader
 
-    return InProcessBackend(LazyBackend(connect), Path(config.models_config), max_calls, served)
+    load = load or LiteRTLoader(max_calls(config))
+    return InProcessBackend(LazyBackend(connect), Path(config.models_config), load, served)

@@ -4,7 +4,7 @@ Source: https://github.com/emmett-framework/granian
 """
 
 import asyncio
-import importlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -61,10 +61,19 @@ class GranianServer:
         # Workers share the code, the rate limits of keys, and the folder for metrics.
         multiprocessing.set_start_method("fork")
         # After the variable for metrics is set, and before the fork: its pages are shared.
+        from PIL import Image
+
+        from rockstar_serving.gateway.app import max_calls
         from rockstar_serving.gateway.rsgi import RsgiGateway
 
+        Image.preinit()  # imports the usual decoders
+        loader = None
         if config.models_config:
-            importlib.import_module("rockstar_serving.gateway.in_process")
+            from rockstar_serving.gateway.in_process import LiteRTLoader
+
+            # Also the models: workers share their weights, and start at once.
+            loader = LiteRTLoader(max_calls(config))
+            loader.preload(Path(config.models_config))
         address: dict[str, Any]
         reserved = None
         if config.bind.startswith("unix:"):
@@ -99,7 +108,10 @@ class GranianServer:
         server.on_reload(self._lifecycle.reload)
         try:
             # No thread may run in this process when it forks.
-            load = partial(self._load, RsgiGateway, partial(self._announce, url))
+            make = partial(RsgiGateway, load=loader)
+            load = partial(self._load, make, partial(self._announce, url))
+            # A garbage collection in a worker would copy the pages of all objects.
+            gc.freeze()
             server.serve(target_loader=load, wrap_loader=False)
         finally:
             self._lifecycle.counts.remove()

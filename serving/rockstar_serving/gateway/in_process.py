@@ -1,5 +1,6 @@
 """Models that run in the gateway's own process, which saves a call and a copy."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from rockstar_client.backend import Backend, Metadata, Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError, call_error
 from rockstar_client.tfserving_messages import contract_in, contract_query, is_not_found
 from rockstar_contract.contract import Contract
+from rockstar_contract.version_folders import served_versions
 from rockstar_serving.gateway.backends import BackendWrapper
 from rockstar_serving.gateway.state import ServedModels
 from rockstar_serving.model_server.core import Core, PredictQuery
@@ -23,6 +25,7 @@ from rockstar_serving.model_server.models.config import (
     ModelConfig,
     read_config_file,
 )
+from rockstar_serving.model_server.models.folder_stability import Fingerprint, fingerprint
 from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.options import EngineOptions, LoadOptions, ServerOptions
 from tfs_api.model_ref import ModelRef
@@ -44,25 +47,21 @@ class InProcessBackend(BackendWrapper):
     """
 
     def __init__(
-        self, backend: Backend, config: Path, interpreters: int, served: ServedModels
+        self, backend: Backend, config: Path, load: "LiteRTLoader", served: ServedModels
     ) -> None:
         """Load the models; `close` unloads them.
 
         Args:
             backend: the model server.
             config: its models.config; changes are followed.
-            interpreters: concurrent runs of a version.
+            load: loads a version.
             served: updated with the names of the models.
         """
         super().__init__(backend)
-        options = ServerOptions(
-            read_config_file(config),
-            load=LoadOptions(
-                require_all_models=False, wait_for_models=False, allow_labels_for_unavailable=True
-            ),
-            engine=EngineOptions(prefer_tflite=True, litert_pools=interpreters),
+        options = LoadOptions(
+            require_all_models=False, wait_for_models=False, allow_labels_for_unavailable=True
         )
-        self._manager = Manager(options.models, _Loader(options), options.load)
+        self._manager = Manager(read_config_file(config), load, options)
         self._core = Core(self._manager)
         try:
             self._manager.start()
@@ -153,13 +152,36 @@ class _Follower:
             self._served.replace(config.name for config in self._manager.configs)
 
 
-class _Loader:
+class LiteRTLoader:
     """Loads the versions that LiteRT can run; a Loader."""
 
-    def __init__(self, options: ServerOptions) -> None:
-        self._load = VersionLoader(options, runtimes=[RUNTIME])
+    def __init__(self, interpreters: int) -> None:
+        """Create a loader; `interpreters` are the concurrent runs of a version."""
+        engine = EngineOptions(prefer_tflite=True, litert_pools=interpreters)
+        self._load = VersionLoader(ServerOptions((), engine=engine), runtimes=[RUNTIME])
+        self._preloaded: dict[Path, tuple[Fingerprint, Engine]] = {}
+
+    def preload(self, config: Path) -> None:
+        """Load the versions of a models.config before workers are forked, which share them."""
+        # Workers load, and report, what fails here.
+        with contextlib.suppress(Exception):
+            for model in read_config_file(config):
+                with contextlib.suppress(Exception):
+                    self._preload(model)
+
+    def _preload(self, model: ModelConfig) -> None:
+        folders = served_versions(model.base_path)
+        for version in model.policy.choose(folders):
+            folder = folders[version]
+            seen = fingerprint(folder)
+            self._preloaded[folder] = seen, self(ServableId(model.name, version), folder)
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
+        """Load a version, unless it is loaded already; see Loader."""
+        if folder in self._preloaded:
+            seen, engine = self._preloaded.pop(folder)
+            if seen == fingerprint(folder):
+                return engine
         if not (folder / MODEL_FILE).is_file():
             return _NotLoaded()
         try:

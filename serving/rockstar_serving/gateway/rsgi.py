@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from flask import Flask, Response
@@ -49,6 +49,9 @@ from rockstar_serving.gateway.settings import Files, GatewayConfig
 from rockstar_serving.gateway.state import Gateway, set_gateway
 from tfs_api.model_ref import route
 from tfs_api.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from rockstar_serving.gateway.in_process import LiteRTLoader
 
 # What runs on the event loop: requests that take it for a few milliseconds at most. Larger ones run
 # in a thread.
@@ -143,6 +146,7 @@ class RsgiGateway:
         backend: Backend | None = None,
         observers: Sequence[Observer] = (),
         apis: tuple[Api, ...] = APIS,
+        load: "LiteRTLoader | None" = None,
     ) -> None:
         """Keep the settings; the server calls `__rsgi_init__` next.
 
@@ -155,6 +159,7 @@ class RsgiGateway:
             backend: see create_app.
             observers: see create_app.
             apis: see create_app.
+            load: see create_app.
         """
         self._config = config
         self._files = files
@@ -164,6 +169,7 @@ class RsgiGateway:
         self._backend = backend
         self._observers = observers
         self._apis = apis
+        self._load = load
         self._small_requests = self._bytes = 0
         most = config.threads + config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
@@ -185,6 +191,7 @@ class RsgiGateway:
             files=self._files,
             stopping=self._stopping,
             batching=batching,
+            load=self._load,
         )
         self._gateway: Gateway = self.flask.extensions["gateway"]
         small = replace(

@@ -5,11 +5,12 @@ import pytest
 
 from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import InvalidRequestError, NotFoundError
-from rockstar_serving.gateway.in_process import InProcessBackend
+from rockstar_serving.gateway.in_process import InProcessBackend, LiteRTLoader
 from rockstar_serving.gateway.state import ServedModels
 from rockstar_serving.model_server.deadline import WouldBlockError
+from rockstar_serving.model_server.loading import VersionLoader
 from tests.litert_models import rewritten
-from tests.model_fixtures import SIDE, probabilities, toy_model, write_version
+from tests.model_fixtures import SIDE, document, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
 
@@ -43,14 +44,16 @@ def server():
 def start(folder, server, tmp_path):
     started: list[InProcessBackend] = []
 
-    def start(labels: str = "") -> InProcessBackend:
+    def start(labels: str = "", before=lambda load, config: None) -> InProcessBackend:
         config = tmp_path / "models.config"
         config.write_text(
             "model_config_list { config { "
             f'name: "toy" base_path: "{folder}" model_platform: "tensorflow" {labels} '
             "model_version_policy { latest { num_versions: 2 } } } }"
         )
-        started.append(InProcessBackend(server, config, 1, ServedModels(["toy"])))
+        load = LiteRTLoader(1)
+        before(load, config)
+        started.append(InProcessBackend(server, config, load, ServedModels(["toy"])))
         return started[-1]
 
     yield start
@@ -108,6 +111,30 @@ def test_signatures_are_of_the_version_that_runs(start, server, folder):
     assert server.metadata_reads == 0
     with pytest.raises(NotFoundError):
         backend.metadata(Query("toy", version=7))
+
+
+def test_versions_loaded_before_the_fork_are_not_loaded_again(start, monkeypatch):
+    load, loaded = VersionLoader.__call__, []
+
+    def spy(loader, servable_id, folder):
+        loaded.append(str(servable_id))
+        return load(loader, servable_id, folder)
+
+    monkeypatch.setattr(VersionLoader, "__call__", spy)
+    backend = start(before=LiteRTLoader.preload)
+    assert backend.predict(Query("toy", {"image": IMAGES})).version == 1
+    assert len(loaded) == 1
+
+
+def test_versions_that_changed_since_the_fork_are_loaded_again(start, folder):
+    def preload(load, config):
+        load.preload(config)
+        shutil.rmtree(folder / "1")
+        write_version(folder, 1, toy_model(5))
+
+    query = {"query": np.zeros(1, np.int32)}
+    answer = start(before=preload).predict(Query("toy", query, signature="contract"))
+    assert answer.outputs["contract"].tolist() == [document(5).encode()]
 
 
 def test_a_version_by_its_label(start, folder):

@@ -1,6 +1,7 @@
 """Health checks by a container engine: exit status, and a line with the reason."""
 
 import http.server
+import socket
 import threading
 
 import pytest
@@ -35,6 +36,25 @@ def test_http(http_address, capsys):
     assert probe.main([f"http://{http_address}/livez"]) == 0
     assert probe.main([f"http://{http_address}/readyz"]) == 1
     assert capsys.readouterr().err == f"http://{http_address}/readyz: answers 503\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [(b"", "closes the connection"), (b"SSH-2.0\r\n", "does not speak HTTP")],
+)
+def test_no_http(response, reason):
+    def respond():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(response)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=respond)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/livez"
+        assert probe.check(url) == f"{url}: {reason}"
+        thread.join()
 
 
 @pytest.mark.parametrize("health", [True, False])
