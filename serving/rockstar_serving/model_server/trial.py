@@ -25,8 +25,9 @@ from rockstar_serving.model_server.engines.engine import Engine, LoadError, Runt
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.signature import Signature
 
-# After this time the child ends.
-TRIAL_SECONDS = 300
+# The child ends if loading takes longer, or running a signature on one example: if it is damaged,
+# that may never end.
+LOAD_SECONDS, RUN_SECONDS = 300, 20
 
 
 class _Trial(msgspec.Struct):
@@ -69,7 +70,7 @@ def run_trial(folder: Path, runtime: Runtime, options: EngineOptions, manifest: 
 
 def _cause(code: int) -> str:
     if code == -signal.SIGALRM:
-        return f"it took more than {TRIAL_SECONDS} s"
+        return f"loading took more than {LOAD_SECONDS} s, or a signature more than {RUN_SECONDS} s"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -77,13 +78,14 @@ def main() -> None:
     """Run the trial that the argument describes, until standard input ends."""
     trial = msgspec.json.decode(sys.argv[1], type=_Trial)
     threading.Thread(target=_end_with_input, daemon=True).start()
-    signal.alarm(TRIAL_SECONDS)
+    signal.alarm(LOAD_SECONDS)
     with contextlib.suppress(OSError):  # not on macOS: if memory runs out, this process ends first
         Path("/proc/self/oom_score_adj").write_text("1000")
     (runtime,) = (each for each in find_runtimes() if each.name == trial.runtime)
     with contextlib.suppress(Exception):
         engine = runtime.load(Path(trial.folder), trial.options, trial.manifest)
         for name, signature in engine.signatures.items():
+            signal.alarm(RUN_SECONDS)
             with contextlib.suppress(Exception):
                 _run(engine, name, signature)
     # Without freeing anything: all of it ends here.
