@@ -62,6 +62,24 @@ def test_bases_are_pinned_build_arguments(dockerfile):
         assert re.search(r":(v?\d+\.\d+|\$\{TFSERVING_VERSION\})", value), name
 
 
+@pytest.mark.parametrize("image", ["gateway", "model-server", "trainer"])
+def test_images_install_the_pinned_packages_by_their_hashes(image):
+    text = (ROOT / "requirements" / f"{image}.txt").read_text()
+    entries = re.split(r"^(?=\S)", text, flags=re.M)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    versions = {entry.split(" ", 1)[0] for entry in entries}
+    constraints = (ROOT / "constraints.txt").read_text()
+    pinned_names = {line.partition("==")[0] for line in constraints.splitlines()}
+    ours = {each for each in versions if each.partition("==")[0] in pinned_names}
+    assert ours <= {line.split(" ", 1)[0] for line in constraints.splitlines()}
+    names = {each.partition("==")[0] for each in versions}
+    assert {re.split("[<>=]", each)[0] for each in PROJECT["dependencies"]} <= names
+    assert (
+        f"--require-hashes --requirement requirements/{image}.txt"
+        in (ROOT / "Dockerfile.cpu").read_text()
+    )
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_versions_are_those_of_the_project(dockerfile):
     text = (ROOT / dockerfile).read_text()
