@@ -157,6 +157,7 @@ def _inject(name: str, scene: Scene, row: Row) -> list[str]:
         fault.inject(scene)
         over = time.monotonic()
         until(lambda: scene.callers.are_right_since(over), _RECOVERED_S, "right answers")
+        until(scene.service.is_whole, _RECOVERED_S, "all processes, and no more")
         row.recovery = max(row.recovery, time.monotonic() - over)
     except AssertionError as error:
         violations.append(f"{name}: {error}")

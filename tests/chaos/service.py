@@ -19,6 +19,7 @@ from tests.waiting import until
 
 HOSTS = ("granian", "gunicorn")
 MODEL = "chaos"
+WORKERS = 2
 # The most files that a process may open.
 DESCRIPTORS = 256
 
@@ -77,13 +78,14 @@ class Service:
         """Run it; ready when entered."""
         http, grpc, rest = self.ports
         serve = ["rockstar_cli", "serve", f"--port={http}", f"--models={self.models}"]
+        workers = f"--workers={WORKERS}"
         self.clock.write_text("+0\n")
         try:
             if self.host == "granian":
-                self._start(*serve, f"--grpc-port={grpc}", f"--rest-port={rest}", "--workers=2")
+                self._start(*serve, f"--grpc-port={grpc}", f"--rest-port={rest}", workers)
             else:
                 threading.Thread(target=self._keep_model_server, daemon=True).start()
-                self._start(*serve, f"--tfserving={self.grpc}", "--workers=2")
+                self._start(*serve, f"--tfserving={self.grpc}", workers)
             until(self.ready, 60, f"a service on {self.host} that is ready (see {self.log})")
             yield
         finally:
@@ -104,6 +106,10 @@ class Service:
             return requests.get(f"{self.url}/readyz", timeout=5).ok and self._model_server_listens()
         except requests.RequestException:
             return False
+
+    def is_whole(self) -> bool:
+        """Whether each process runs once, and each worker: none is being replaced."""
+        return [len(pids) for pids in self.roles().values()] == [1, 1, WORKERS, 1]
 
     def versions(self) -> set[int]:
         """The versions that the model server has available; empty if it does not respond."""

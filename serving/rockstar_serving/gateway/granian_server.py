@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from rockstar_serving.supervisor import at_end_of_parent
 _CONNECTIONS = 2048
 # Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
 _OVERLAP_S = 2.0
+# A worker that is started this often within so many seconds cannot run.
+_MANY_STARTS, _MANY_STARTS_S = 5, 30.0
 # How long workers keep serving when their parent is killed: until another gateway serves.
 _ORPHAN_S = 15.0
 # What workers get then.
@@ -104,6 +107,7 @@ class GranianServer:
             respawn_interval=_OVERLAP_S,
             workers_kill_timeout=max(1, config.grace),
         )
+        server.respawned_wrks = _Restarts()
         server.on_startup(self._lifecycle.drain_on_sigterm)
         server.on_reload(self._lifecycle.reload)
         try:
@@ -150,6 +154,24 @@ class GranianServer:
         except FileExistsError:
             return
         self._lifecycle.announce(url)
+
+
+class _Restarts(dict[int, float]):
+    """When each worker was started again, by its index.
+
+    Granian ends the gateway if a worker ends within 5.5 s of that time, even after a reload. Here
+    it does so only if that worker was started often before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._starts: dict[int, deque[float]] = {}
+
+    def __setitem__(self, index: int, started: float) -> None:
+        starts = self._starts.setdefault(index, deque(maxlen=_MANY_STARTS))
+        starts.append(started)
+        often = len(starts) == _MANY_STARTS and started - starts[0] < _MANY_STARTS_S
+        super().__setitem__(index, started if often else 0.0)
 
 
 def _reserved(bind: str) -> socket.socket:

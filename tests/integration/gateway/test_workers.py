@@ -119,6 +119,16 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
     assert len(list(tmp_path.glob("*/counter_*.db"))) <= 3
 
 
+def test_a_worker_that_is_killed_again_and_again_does_not_end_the_others(start_gateway):
+    gateway = start_gateway("--workers=2")
+    for _ in range(3):
+        other, newest = gateway.workers()
+        os.kill(newest, signal.SIGKILL)
+        until(lambda: set(gateway.workers()) - {other, newest})  # noqa: B023
+        assert other in gateway.workers()
+    assert gateway.predict().status_code == 200
+
+
 def test_a_folder_that_cannot_be_used(tmp_path, host):
     missing = tmp_path / "missing"
     command = [*COMMAND, f"--server={host}", f"--metrics-dir={missing}"]
