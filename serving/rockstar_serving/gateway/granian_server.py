@@ -28,6 +28,8 @@ from rockstar_serving.supervisor import at_end_of_parent
 
 # Connections of a worker; more wait to be accepted.
 _CONNECTIONS = 2048
+# Of each connection: headers fit in, which are parsed again when more arrive, and pieces of bodies.
+_BUFFER_BYTES = 128 * 1024
 # Seconds between the start of a new worker and the end of an old one at a reload: it loads models.
 _OVERLAP_S = 2.0
 # A worker that is started this often within so many seconds cannot run.
@@ -99,8 +101,10 @@ class GranianServer:
             websockets=False,
             backlog=2048,
             backpressure=connection_limit(_CONNECTIONS),
-            # Also how long an idle connection stays open.
-            http1_settings=HTTP1Settings(header_read_timeout=config.keep_alive * 1000),
+            # The timeout is also how long an idle connection stays open.
+            http1_settings=HTTP1Settings(
+                header_read_timeout=config.keep_alive * 1000, max_buffer_size=_BUFFER_BYTES
+            ),
             log_level=LogLevels.warning,
             log_dictconfig=_LOGGING,
             respawn_failed_workers=True,
