@@ -1,8 +1,10 @@
 """The page at `/`, in a real browser."""
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,3 +168,17 @@ def test_a_row_may_be_incomplete(table_page: Page) -> None:
     toy.get_by_role("button", name="Predict").click()
     expect(toy.get_by_text("Filled in")).to_be_hidden()
     expect(toy.locator(".problem")).to_be_hidden()
+
+
+def test_a_browser_asks_for_the_key_once(browser: Browser) -> None:
+    digest = hashlib.sha256(b"the key").hexdigest()
+    config = dataclasses.replace(LIMITED, models=("toy",), api_keys=(f"alice:{digest}",))
+    credentials: Any = {"username": "anyone", "password": "the key"}
+    with (
+        application(create_app(config, FakeServer())) as url,
+        browser.new_context(http_credentials=credentials) as context,
+        context.new_page() as page,
+    ):
+        page.goto(url)
+        page.get_by_role("button", name="Sample 2").click()
+        expect(card(page, "toy").locator(".answer")).not_to_have_text("–")

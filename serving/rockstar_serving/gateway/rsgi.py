@@ -250,7 +250,8 @@ class RsgiGateway:
     async def _predict(self, scope: Scope, protocol: HttpProtocol, endpoint: Endpoint) -> None:
         api, rule, model, start, upstream = endpoint
         config, headers = self._config, scope.headers
-        current = new_context(config, api.name, partial(_header, headers), "POST")
+        header = headers.get if self._keys is None else partial(_header, headers)
+        current = new_context(config, api.name, header, "POST")
         current.path, current.query, current.route = scope.path, scope.query_string, rule
         current.remote_address = scope.client.rpartition(":")[0]
         set_gateway(self._on_loop)
@@ -462,7 +463,7 @@ async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> Non
 
 
 def _header(headers: Headers, name: str) -> str | None:
-    """The value of a header; several are joined, as in WSGI, so that none is overlooked."""
+    """The value of a header; several are joined, as in WSGI, so that no key is overlooked."""
     values = headers.get_all(name)
     return ",".join(values) if values else None
 

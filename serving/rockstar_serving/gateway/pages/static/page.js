@@ -3,7 +3,7 @@
 import { Card, rowForm } from "./cards.js";
 import { Drawing, drawStrokes } from "./drawing.js";
 import { SAMPLES } from "./samples.js";
-import { BadInput, KeyNeeded, explain, listModels, predict, useKey } from "./service.js";
+import { BadInput, explain, listModels, predict } from "./service.js";
 
 const find = (id) => document.getElementById(id);
 const message = find("message");
@@ -69,7 +69,6 @@ async function askAll() {
         if (error.name === "AbortError") return null;
         card.clear();
         problems.push({ card, message: sentenceOf(error) });
-        if (error instanceof KeyNeeded) askForKey();
         return null;
       }
     }),
@@ -147,11 +146,6 @@ function forgetFile() {
   unseen.hidden = true;
 }
 
-function askForKey() {
-  find("access").hidden = false;
-  find("key").focus();
-}
-
 function showModels(models) {
   const all = models.map((model) => new Card(model, why));
   cards = all.filter((card) => card.model.input?.kind === "image");
@@ -168,17 +162,15 @@ function showModels(models) {
     }
   }
   find("cards").replaceChildren(...all.map((card) => card.element));
-  if (!all.length) say("No models are configured; start the gateway with --model NAME.", true);
+  if (!all.length) say("No models are configured (--model NAME), or your API key is for none of them.", true);
 }
 
 async function load() {
   try {
     showModels(await listModels());
-    find("access").hidden = true;
     await changed();
   } catch (error) {
     say(error.message, true);
-    if (error instanceof KeyNeeded) askForKey();
   }
 }
 
@@ -208,11 +200,6 @@ find("undo").addEventListener("click", () => {
 find("file").addEventListener("change", (event) => {
   choose(event.target.files[0]);
   event.target.value = "";
-});
-find("access").addEventListener("submit", (event) => {
-  event.preventDefault();
-  useKey(find("key").value);
-  load();
 });
 for (const name of ["dragenter", "dragover"]) {
   paper.addEventListener(name, (event) => {

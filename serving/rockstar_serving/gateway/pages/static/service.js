@@ -1,18 +1,11 @@
-// The service's HTTP API. Errors have a sentence for the user as their message.
+// The service's HTTP API. The browser adds the API key, if one is needed. Errors have a sentence for
+// the user as their message.
 
 // The root of the service, which a proxy may mount under any path.
 const ROOT = new URL("..", import.meta.url);
 
-let key = "";
-
-export class KeyNeeded extends Error {}
-
 // An invalid input; the message is shown after the name of the input and a colon.
 export class BadInput extends Error {}
-
-export function useKey(text) {
-  key = text;
-}
 
 export async function listModels() {
   return (await (await ask("v1/models")).json()).models;
@@ -39,7 +32,6 @@ export async function explain(model, body, signal) {
 
 async function ask(path, body, { signal, headers = {} } = {}) {
   const options = { signal, headers: { ...headers } };
-  if (key) options.headers.Authorization = `Bearer ${key}`;
   if (body) {
     options.method = "POST";
     options.body = body;
@@ -64,7 +56,7 @@ async function errorOf(response) {
     // With a field, the hint links to the description of the API, which is for programs.
     const sentence = ended(`${detail[0].toUpperCase()}${detail.slice(1)}`);
     const message = hint && !field && !detail.includes(hint) ? `${sentence} ${hint}` : sentence;
-    return response.status === 401 ? new KeyNeeded(message) : new Error(message);
+    return new Error(message);
   } catch {
     return response.status === 413
       ? new BadInput("it is larger than a proxy allows.")
