@@ -73,8 +73,8 @@ class HttpClient(Client):
             if tls.certificate is not None:
                 certificate, key = str(tls.certificate), tls.key
                 self._tls["cert"] = (certificate, str(key)) if key else certificate
-        # A password in ~/.netrc would replace the API key.
-        self._auth = _GivenHeaders() if api_key or session is None else None
+        # A password in ~/.netrc would replace the API key of a session that reads it.
+        self._auth = _GivenHeaders() if api_key else None
         self._owns_session = session is None
         self._session = _session(self._endpoint) if session is None else session
         self._process = os.getpid()
@@ -144,6 +144,47 @@ def _session(endpoint: Endpoint) -> requests.Session:
     if endpoint.proxy and endpoint.proxy.scheme in SOCKS and not importlib.util.find_spec("socks"):
         raise no_socks(endpoint.proxy, "PySocks")
     session = requests.Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_MAX_IDLE))
+    # Read once: requests would read all variables in every call.
+    environment = session.merge_environment_settings(endpoint.url, {}, None, None, None)
+    session.proxies, session.verify = environment["proxies"], environment["verify"]
+    session.trust_env = False
+    adapter = HTTPAdapter(pool_maxsize=_MAX_IDLE)
+    adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
     return session
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """Sends headers and a small body at once: a server that gets two packets wakes up twice."""
+
+    _held: bytes | None = None
+
+    def request(self, method: str, url: str, body: Any = None, *rest: Any, **more: Any) -> None:
+        if isinstance(body, bytes) and len(body) <= _CHUNK_BYTES:
+            self._held = b""
+        try:
+            super().request(method, url, body, *rest, **more)
+            held = self._held
+        finally:
+            self._held = None
+        if held:
+            self.send(held)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held += data
+
+
+class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection

@@ -366,6 +366,26 @@ def test_a_password_in_netrc_does_not_replace_the_key(server, tmp_path, monkeypa
     assert {seen.headers["authorization"] for seen in server.seen} == {"Bearer rk_1"}
 
 
+def test_a_request_is_sent_at_once():
+    received = []
+
+    def respond() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            for _ in range(2):
+                received.append(connection.recv(10_000))
+                connection.sendall(prediction())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=respond)
+        thread.start()
+        with HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            for _ in range(2):
+                client.predict("toy", IMAGE)
+        thread.join()
+    assert [content.endswith(b"\r\n\r\n" + IMAGE) for content in received] == [True, True]
+
+
 @pytest.fixture
 def tls_server(tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -390,6 +410,13 @@ def test_tls(tls_server, connect_http, tmp_path):
         pytest.raises(CallError),
     ):
         client.predict("toy", IMAGE)
+
+
+def test_the_authorities_of_the_environment(tls_server, tmp_path, monkeypatch):
+    server, _context = tls_server
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with HttpClient(server.url) as client:
+        assert client.predict("toy", IMAGE).predictions[0].label == "one"
 
 
 def test_client_certificates(tls_server, connect_http, tmp_path):
