@@ -53,7 +53,7 @@ VALID = {
         "an empty Host": b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n",
         "HTTP/1.0 keep-alive": b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         "HEAD": get(line=b"HEAD /livez HTTP/1.1"),
-        "OPTIONS": get(line=b"OPTIONS /predict/toy HTTP/1.1"),
+        "OPTIONS /predict/toy": get(line=b"OPTIONS /predict/toy HTTP/1.1"),
         "GET with a body": get(b"Content-Length: 3") + b"abc",
         "an unknown upgrade": get(b"Connection: Upgrade", b"Upgrade: websocket"),
         "an upgrade to HTTP/2": get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c"),
@@ -240,7 +240,9 @@ def statuses(received: bytes, method: str = "POST") -> list[int]:
 def test_after_a_valid_request_comes_the_next(port, status):
     for name, data in VALID[status].items():
         method = data.partition(b" ")[0].decode()
-        assert statuses(exchange(port, data + NEXT), method) == [status, 200], name
+        received = exchange(port, data + NEXT)
+        assert statuses(received, method) == [status, 200], name
+        assert (b"\r\nallow: " in received.lower()) == (status == 405 or "OPTIONS /" in name), name
 
 
 def test_a_client_may_ask_to_close_the_connection(port):
