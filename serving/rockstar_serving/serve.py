@@ -101,7 +101,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
     # In front of TensorFlow Serving clients wait in the socket's queue while the gateway restarts.
     bind = listener if external else reserve
     with (
-        tempfile.TemporaryDirectory(prefix="rockstar-") as folder,
+        tempfile.TemporaryDirectory(prefix="rockstar-", ignore_cleanup_errors=True) as folder,
         # It outlives the gateway, which takes it over again after a restart.
         bind(options.host, options.port, "--port") as bound,
     ):
@@ -129,6 +129,8 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
                 f"--tls-certificate={options.tls_certificate}",
                 f"--tls-key={options.tls_key}",
                 f"--log-format={options.log_format}",
+                # A gateway that is killed leaves its metrics behind.
+                f"--metrics-dir={os.environ.get('ROCKSTAR_METRICS_DIR') or folder}",
                 *(["--require-all-models"] if options.require_all_models else []),
                 *(f"--model={model}" for model in models),
                 *([f"--models-config={server.config}"] if server else []),

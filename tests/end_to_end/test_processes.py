@@ -169,7 +169,8 @@ def test_no_child_outlives_a_killed_parent(start_service, models):
 def test_a_new_version_is_picked_up_and_no_request_fails(start_service, models, tmp_path):
     shutil.copytree(models / "cnn", tmp_path / "models" / "cnn")
     service = start_service(tmp_path / "models")
-    tensor = json.dumps({"instances": np.zeros((1, 8, 8, 1)).tolist()}).encode()
+    (spec,) = requests.get(f"{service.http}/v2/models/cnn", timeout=20).json()["inputs"]
+    tensor = json.dumps({"instances": np.zeros((1, *spec["shape"][1:])).tolist()}).encode()
     tensors = Load([service.http], "cnn", [tensor], path="/v1/models/cnn:predict")
     with Load([service.http], "cnn", [IMAGE]) as load, tensors:
         load.more()

@@ -8,8 +8,14 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, Metadata, Query, TensorResponse
-from rockstar_client.errors import InvalidRequestError, NotFoundError, call_error
+from rockstar_client.backend import Backend, Metadata, Query, TensorResponse, VersionStatus
+from rockstar_client.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    NotFoundError,
+    UnavailableError,
+    call_error,
+)
 from rockstar_client.tfserving_messages import contract_in, contract_query, is_not_found
 from rockstar_contract.contract import Contract
 from rockstar_contract.version_folders import served_versions
@@ -99,6 +105,18 @@ class InProcessBackend(BackendWrapper):
             return super().metadata(query)
         version, signatures = found
         return Metadata(version, dict(signature_def_map(signatures).signature_def))
+
+    def status(self, query: Query) -> list[VersionStatus]:
+        """See Backend; while the model server is away, of the versions in this process."""
+        try:
+            return super().status(query)
+        except (UnavailableError, DeadlineExceededError):
+            found = self._here(lambda: self._core.status(_ref(query)))
+            if found is None:
+                raise
+        return [
+            VersionStatus(each.version, each.state.name, each.message, each.code) for each in found
+        ]
 
     def _run_here(self, query: Query, deadline: Deadline) -> TensorResponse | None:
         """Run a version that is loaded here; None if there is no such version."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rockstar_client.backend import Query, TensorResponse
-from rockstar_client.errors import InvalidRequestError, NotFoundError
+from rockstar_client.errors import InvalidRequestError, NotFoundError, UnavailableError, call_error
 from rockstar_serving.gateway.in_process import InProcessBackend, LiteRTLoader
 from rockstar_serving.gateway.state import ServedModels
 from rockstar_serving.model_server.deadline import WouldBlockError
@@ -13,6 +13,7 @@ from tests.litert_models import rewritten
 from tests.model_fixtures import SIDE, document, probabilities, toy_model, write_version
 from tests.unit.gateway.conftest import FakeServer
 from tests.waiting import until
+from tfs_api.status import Code
 
 IMAGES = np.random.default_rng(0).random((3, SIDE, SIDE, 1), dtype=np.float32)
 
@@ -135,6 +136,15 @@ def test_versions_that_changed_since_the_fork_are_loaded_again(start, folder):
     query = {"query": np.zeros(1, np.int32)}
     answer = start(before=preload).predict(Query("toy", query, signature="contract"))
     assert answer.outputs["contract"].tolist() == [document(5).encode()]
+
+
+def test_states_are_known_while_the_model_server_is_away(start, server):
+    backend = start()
+    server.failure = call_error(Code.UNAVAILABLE, "away")
+    (state,) = backend.status(Query("toy"))
+    assert (state.version, state.state, state.error) == (1, "AVAILABLE", "")
+    with pytest.raises(UnavailableError):
+        backend.status(Query("other"))
 
 
 def test_a_version_by_its_label(start, folder):
