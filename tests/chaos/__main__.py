@@ -165,7 +165,9 @@ def _inject(name: str, scene: Scene, row: Row) -> list[str]:
     row.times += 1
     row.outcomes.update(each.outcome for each in seen)
     row.slowest = max([row.slowest, *(each.ended - each.started for each in seen)])
-    allowed = {"right", *(["error"] if fault.errors else []), *(["lost"] if fault.loses else [])}
+    allowed = {"right", *(["error"] if fault.errors else [])}
+    lost = sum(each.outcome == "lost" for each in seen)
+    allowed |= {"lost"} if lost <= fault.loses else set()
     bad = [each for each in seen if each.outcome not in allowed]
     violations += [
         f"{name}, {each.started - started:+.1f} s: {each.caller}: {each.outcome}: {each.detail}"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.callers import TIMEOUT_S, Callers
+from tests.chaos.callers import KINDS, TIMEOUT_S, Callers
 from tests.chaos.service import DESCRIPTORS, MODEL, Service
 from tests.waiting import until
 
@@ -206,19 +206,18 @@ class Fault:
 
     Attributes:
         inject: does it.
-        loses: whether requests may be lost: those that a killed process holds, and those for which
-            nothing listens until it is started again.
-        errors: whether callers may get errors besides those of `loses`.
+        loses: most requests that may be lost: those that a killed process holds.
+        errors: whether callers may get errors.
     """
 
     inject: Callable[[Scene], None]
-    loses: bool = False
+    loses: int = 0
     errors: bool = False
 
 
 FAULTS = {
-    "kill a worker": Fault(_kill("worker"), loses=True, errors=True),
-    "kill the parent": Fault(_kill("parent"), loses=True, errors=True),
+    "kill a worker": Fault(_kill("worker"), loses=len(KINDS), errors=True),
+    "kill the parent": Fault(_kill("parent")),
     "kill the model server": Fault(_kill("model server"), errors=True),
     "stop a worker": Fault(_stop("worker")),
     "stop the model server": Fault(_stop("model server")),
