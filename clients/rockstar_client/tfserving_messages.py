@@ -189,7 +189,7 @@ def failure(error: "grpc.RpcError", address: str, proxy: str | None) -> CallErro
     elif code is Code.UNAVAILABLE and "Failed to connect" in detail:
         detail = (
             f"no model server answers at {address} (gRPC); start one, for example with "
-            "`rockstar serve`, or check the address"
+            "`rockstar serve`, or check the address and the TLS settings"
         )
     elif code is Code.UNAVAILABLE:
         detail += next((f"; {hint}" for words, hint in _HINTS.items() if words in detail), "")

@@ -130,6 +130,12 @@ def cluster(engine, gateway_image, model_server_image, tmp_path) -> Iterator[Clu
         for port in spec["ports"]:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 port["hostPort"] = free.getsockname()[1]
+        # podman 4.3 requires Secrets that are optional.
+        template = pod(documents, deployment)["spec"]
+        optional = [each for each in template["volumes"] if each.get("secret", {}).get("optional")]
+        names = {each["name"] for each in optional}
+        template["volumes"] = [each for each in template["volumes"] if each not in optional]
+        spec["volumeMounts"] = [each for each in spec["volumeMounts"] if each["name"] not in names]
     cluster = Cluster(engine, documents, tmp_path)
     yield cluster
     cluster.close()

@@ -221,7 +221,8 @@ def _failed_call(error: CallError, relays: bool) -> ProblemError:
     status = HTTP_STATUS[error.code]
     overloaded = error.code is Code.RESOURCE_EXHAUSTED and not relays
     if error.code is Code.UNAVAILABLE or overloaded:
-        gateway().outages.warn("request %s: %s", context().request_id, error)
+        text = str(error).replace("see tls=", "see ROCKSTAR_UPSTREAM_CA")
+        gateway().outages.warn("request %s: %s", context().request_id, text)
         return ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "The model server cannot be reached, or has too much to do.",

@@ -89,6 +89,7 @@ def handlers(core: Core, options: GrpcOptions, observer: "Monitoring | None" = N
 def _check_reload(allowed: str, peer: str) -> None:
     """Raise PERMISSION_DENIED if a client may not change the models."""
     if allowed == "none" or (allowed == "local" and not _LOCAL_PEER.fullmatch(peer)):
+        log.warning("rejected HandleReloadConfigRequest from %s", peer)
         raise StatusError(
             Code.PERMISSION_DENIED,
             f"HandleReloadConfigRequest is not allowed from {peer}: this server has "

@@ -52,7 +52,7 @@ def test_a_bad_timeout_is_named_on_every_route(http, seconds):
         for method in item:
             response = http.open(
                 path.format(model="toy", version=1, label="stable"),
-                method=method,
+                method=method.upper(),
                 headers={"X-Request-Timeout": seconds},
             )
             assert response.status_code == 400, path
