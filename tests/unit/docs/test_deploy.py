@@ -97,3 +97,10 @@ def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
         "model-server": "registry.example.org/rockstartf/tfserving:0.1.0",
     }
     assert ("PrometheusRule", "rockstartf") in documents
+
+
+@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/containers.md", "k8s/README.md"])
+def test_requests_send_files_of_a_fresh_clone(page):
+    files = re.findall(r"curl\b.*@([^ '\"]+)", (ROOT / page).read_text())
+    assert files
+    assert [file for file in files if not (ROOT / file).is_file()] == []
