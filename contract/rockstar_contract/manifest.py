@@ -15,7 +15,7 @@ from rockstar_contract.text_files import open_regular
 MANIFEST_FILE = "manifest.json"
 SCHEMA_VERSION = 1
 # A manifest of 100,000 files takes less.
-_MAX_BYTES = 32 * 2**20
+MAX_BYTES = 32 * 2**20
 # Maximum number of differences in an error.
 _NAMED = 3
 
@@ -101,9 +101,9 @@ def _read(folder: Path) -> Manifest:
     path = folder / MANIFEST_FILE
     try:
         with open_regular(path) as file:
-            document = file.read(_MAX_BYTES + 1)
-        if len(document) > _MAX_BYTES:
-            raise ManifestError(f"{path} is damaged: it has more than {_MAX_BYTES} bytes")
+            document = file.read(MAX_BYTES + 1)
+        if len(document) > MAX_BYTES:
+            raise ManifestError(f"{path} is damaged: it has more than {MAX_BYTES} bytes")
         manifest = msgspec.json.decode(document, type=Manifest)
     except FileNotFoundError:
         raise MissingManifestError(

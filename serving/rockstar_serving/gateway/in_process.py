@@ -24,7 +24,8 @@ from rockstar_serving.gateway.state import ServedModels
 from rockstar_serving.model_server.core import Core, PredictQuery
 from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, WouldBlockError
 from rockstar_serving.model_server.engines.engine import Engine, ServableId, UnsupportedModelError
-from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
+from rockstar_serving.model_server.engines.litert import RUNTIME
+from rockstar_serving.model_server.engines.tensorflow import RUNTIME as TENSORFLOW
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import (
     ConfigFileWatcher,
@@ -200,7 +201,7 @@ class LiteRTLoader:
             seen, engine = self._preloaded.pop(folder)
             if seen == fingerprint(folder):
                 return engine
-        if not (folder / MODEL_FILE).is_file():
+        if not RUNTIME.file_in(folder) and TENSORFLOW.file_in(folder):
             return _NotLoaded()
         try:
             return self._load(servable_id, folder)

@@ -193,6 +193,9 @@ def test_a_damaged_version_is_not_used(start, server, folder):
     damaged = folder.parent / "2" / "model.tflite"
     damaged.write_bytes(damaged.read_bytes()[:100])
     (folder.parent / "2").rename(folder / "2")
+    (folder.parent / "4").mkdir()
+    (folder.parent / "4" / "model.tflite").symlink_to("/dev/zero")
+    (folder.parent / "4").rename(folder / "4")
     write_version(folder, 3)
     until(lambda: backend.predict(Query("toy", {"image": IMAGES})).version == 3, what="version 3")
     assert server.asked == []

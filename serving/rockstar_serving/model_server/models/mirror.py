@@ -35,6 +35,7 @@ import msgspec
 
 from rockstar_contract.manifest import (
     MANIFEST_FILE,
+    MAX_BYTES,
     Manifest,
     ManifestError,
     MissingManifestError,
@@ -410,7 +411,7 @@ class Mirror:
         if quiet >= LONGEST_SECONDS:
             return ""
         manifest = next((stored for stored in objects if stored.name == MANIFEST_FILE), None)
-        if manifest is not None:
+        if manifest is not None and manifest.size <= MAX_BYTES:  # else loading reports it
             missing = _missing(b"".join(self._store.chunks(manifest)), objects)
             return f"it is being uploaded: {missing} is missing" if missing else ""
         if not any(MODEL_FILES.fullmatch(stored.name) for stored in objects):
