@@ -98,13 +98,13 @@ class CsvOptions(TypedDict, total=False):
         most: maximum number of rows to read; None reads all.
         encoding: None detects it: by a byte order mark, else UTF-8, else Windows-1252.
         max_bytes: limit after decompression, or None.
-        max_columns: limit, or None.
+        max_cells: limit on delimiters, before rows are read, or None.
     """
 
     most: int | None
     encoding: str | None
     max_bytes: int | None
-    max_columns: int | None
+    max_cells: int | None
 
 
 def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTable:
@@ -115,18 +115,18 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
     Raises:
         InvalidInputError: not text, no header, or a row of another length than the header; with the
             line number.
-        TooLargeError: more than max_bytes or max_columns.
+        TooLargeError: more than max_bytes or max_cells.
     """
-    encoding, max_columns = options.get("encoding"), options.get("max_columns")
+    encoding, max_cells = options.get("encoding"), options.get("max_cells")
     if data.startswith(GZIP):
         data = _decompress(data, field, options.get("max_bytes"))
     text, found = _decode(data, field, encoding)
     dialect, above = find_dialect(text)
+    if max_cells is not None and (cells := text.count(dialect.delimiter)) > max_cells:
+        expected = f"at most {max_cells:,} values"
+        raise TooLargeError(field, expected=expected, got=f"{cells:,}", hint="send fewer rows")
     try:
         (_, header), *numbered = _records(text, dialect, above, field, options.get("most"))
-        if max_columns is not None and len(header) > max_columns:
-            expected = f"at most {max_columns:,} columns"
-            raise TooLargeError(field, expected=expected, got=f"{len(header):,}")
         names = name_columns(header, [row for _, row in numbered])
         rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
     except InvalidInputError as error:

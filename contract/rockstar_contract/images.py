@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -58,6 +58,21 @@ _OTHER_FILES = (
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AVIF_BRANDS = (b"avif", b"avis")
 _MAX_JPEG_SCANS = 100
+# Each scan of a progressive JPEG decodes all pixels again; photos have about 10.
+_SCANS_OF_LARGEST = 12
+# Formats whose decoders need several times the memory of others: what an image counts.
+_HEAVY = {"WEBP": 3.0, "AVIF": 1.5}
+# Bytes for each pixel while an image is decoded, and for each of the steps after it.
+_DECODING, _WORKING = 6, 28
+# Images up to this size decode in a moment, and need about 1 MB.
+_SMALL = 2**15
+# Chunks of a PNG with metadata that is not used; some of it is compressed, a thousandfold at best.
+_UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+# Far more than files have. A smaller PNG has no room for much metadata.
+_MAX_CHUNKS = 50_000
+_PLAIN_PNG = 1024
+# Of TIFF: width and height of tiles.
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Of TIFF: the type of 16-bit values, tags, and sample formats besides integers.
 _SHORT = 3
@@ -76,8 +91,19 @@ _TRANSPOSITIONS = {
 }
 
 
+class _RefusedError(Exception):
+    """The caller's `reserve` raised an error, so the image need not be damaged."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def decode_image(
-    data: bytes, field: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes,
+    field: str = "image",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    reserve: Callable[[int], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode an image and rotate it by its EXIF orientation.
 
@@ -87,7 +113,10 @@ def decode_image(
     Args:
         data: a whole file in one of FORMATS; of an animation, the first frame is used.
         field: name of the image in errors.
-        max_pixels: largest width x height in the header that is decoded; half of it for WebP.
+        max_pixels: largest width x height in the header that is decoded; a third of it for WebP,
+            two thirds for AVIF.
+        reserve: called before a larger image is decoded, with the bytes that decoding and
+            preprocessing take; it may wait, or raise an error of the caller's.
 
     Returns:
         uint8 [h, w, 1] for a gray image, [h, w, 3] for color. Transparent images are laid on
@@ -105,9 +134,11 @@ def decode_image(
     if not kind:
         raise _not_an_image(data, field)
     try:
-        return _decode(data, kind, field, max_pixels)
+        return _decode(data, kind, field, max_pixels, reserve)
     except InvalidInputError:
         raise
+    except _RefusedError as refused:
+        raise refused.error from None
     except Exception as error:
         # Pillow's decoders raise all kinds of exceptions for damaged files.
         if kind == "TIFF" and (samples := _unsupported_samples(data)):
@@ -118,9 +149,12 @@ def decode_image(
                 hint="convert it, or save it as PNG",
             ) from error
         try:
-            return _decode(_repair(data, kind), kind, field, max_pixels, repaired=True)
+            repaired = _repair(data, kind)
+            return _decode(repaired, kind, field, max_pixels, reserve, repaired=True)
         except InvalidInputError:
             raise
+        except _RefusedError as refused:
+            raise refused.error from None
         except Exception:
             raise InvalidInputError(
                 field,
@@ -187,7 +221,13 @@ def _not_an_image(data: bytes, field: str) -> InvalidInputError:
 
 
 def _decode(
-    data: bytes, kind: str, field: str, max_pixels: int, *, repaired: bool = False
+    data: bytes,
+    kind: str,
+    field: str,
+    max_pixels: int,
+    reserve: Callable[[int], None] | None,
+    *,
+    repaired: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image; damage raises any exception of Pillow's."""
     if kind == "HEIF":
@@ -202,6 +242,9 @@ def _decode(
                 hint="save it as JPEG, or install rockstartf[heif] where images are decoded",
             ) from error
         register_heif_opener(thumbnails=False)
+    if kind == "PNG" and len(data) > _PLAIN_PNG:
+        data = _used_chunks(data)
+    max_pixels = int(max_pixels // _HEAVY.get(kind, 1))
     if kind in ("ICO", "CUR"):
         for width, height in _icon_sizes(data):
             _require_size(width, height, field, max_pixels)
@@ -216,15 +259,27 @@ def _decode(
         got = "an image whose header declares a gigantic number of pixels"
         raise _too_large(field, max_pixels, got) from error
     width, height = image.size
-    # WebP's decoder needs twice the memory of the others.
-    _require_size(width, height, field, max_pixels // 2 if kind == "WEBP" else max_pixels)
+    _require_size(width, height, field, max_pixels)
+    if kind == "TIFF":
+        _require_size(*_tile_size(image), field, max_pixels)
     factor = _factor(width, height)
+    is_progressive = bool(image.info.get("progressive"))
     if kind == "JPEG":
-        if image.info.get("progressive"):
-            _require_few_scans(data, field)
+        if is_progressive:
+            most = _SCANS_OF_LARGEST * max_pixels // (width * height)
+            _require_few_scans(data, field, min(most, _MAX_JPEG_SCANS))
         if factor > 1:
             image.draft(None, (width // factor, height // factor))
             factor = _factor(*image.size)
+    if reserve is not None and width * height > _SMALL:
+        # Of a baseline JPEG only the reduced image is in memory.
+        is_reduced = kind == "JPEG" and not is_progressive
+        decoded = image.width * image.height if is_reduced else width * height
+        size = int(_DECODING * decoded * _HEAVY.get(kind, 1))
+        try:
+            reserve(size + _WORKING * min(width * height, WORKING_PIXELS))
+        except Exception as error:
+            raise _RefusedError(error) from error
     if image.info.get("default_image"):
         # An APNG's first image is for programs without animations; browsers do not show it.
         image.seek(1)
@@ -271,18 +326,40 @@ def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
             yield struct.unpack_from("<II", data, start + 4)
 
 
-def _require_few_scans(data: bytes, field: str) -> None:
+def _require_few_scans(data: bytes, field: str, most: int) -> None:
     """Limit the scans of a progressive JPEG: each takes few bytes, but decodes all pixels."""
     at, scans = 2, 0
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
         scans += data[at + 1] == 0xDA
-        if scans > _MAX_JPEG_SCANS:
-            expected = f"a JPEG of at most {_MAX_JPEG_SCANS} scans"
+        if scans > most:
+            expected = f"a JPEG of at most {most} scans"
             raise InvalidInputError(field, expected=expected, got="more", hint="save it again")
         marker, at = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xDA:
             found = _ENTROPY_CODED_END.search(data, at)
             at = found.start() if found else len(data)
+
+
+def _tile_size(tiff: Image.Image) -> tuple[int, int]:
+    """The size of the tiles of a TIFF, which is independent of its own; 0 without tiles."""
+    tags = getattr(tiff, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0))
+
+
+def _used_chunks(png: bytes) -> bytes:
+    """Drop the chunks whose content is not used, which may be large when decompressed."""
+    kept, start, at = [], 0, 8
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(png):
+            kept.append(png[start:])
+            return b"".join(kept) if start else png
+        (length,) = struct.unpack_from(">I", png, at)
+        end = at + 12 + length
+        if png[at + 4 : at + 8] in _UNUSED_CHUNKS:
+            kept.append(png[start:at])
+            start = end
+        at = end
+    raise ValueError("too many chunks")
 
 
 def _repair(data: bytes, kind: str) -> bytes:
@@ -312,6 +389,8 @@ def _critical_chunks(png: bytes) -> bytes:
         ):
             kept.append(chunk)
         at += len(chunk)
+        if len(kept) > _MAX_CHUNKS:
+            raise ValueError("too many chunks")
     kept.append(b"\0\0\0\0IEND\xaeB`\x82")
     return b"".join(kept)
 

@@ -1,7 +1,7 @@
 """Examples in any form that callers send, to the arrays that a contract describes."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeGuard
 
@@ -44,6 +44,7 @@ def prepare(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     strict: bool = False,
     adjusted: Adjustments | None = None,
+    reserve: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Convert one example to the input of a model that takes images or rows.
 
@@ -56,6 +57,7 @@ def prepare(
         max_pixels: largest image that is decoded.
         strict: whether missing values, unknown categories and other columns in a row are errors.
         adjusted: records what was imputed and ignored in a row.
+        reserve: see decode_image.
 
     Returns:
         float32 of spec.shape.
@@ -80,7 +82,8 @@ def prepare(
                 got=spreadsheet or "a file or base64 text, as for an image",
                 hint=SAVE_AS_CSV if spreadsheet else hint,
             )
-        tensor = preprocess(decode_image(example, field, max_pixels), spec.preprocessing)
+        pixels = decode_image(example, field, max_pixels, reserve)
+        tensor = preprocess(pixels, spec.preprocessing)
         if tensor.shape != spec.shape:
             got = f"shape {list(tensor.shape)}"
             raise InvalidInputError(field, expected=describe(spec), got=got)

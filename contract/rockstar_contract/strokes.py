@@ -28,6 +28,8 @@ _SMALLEST = 0.06
 _FAINTEST = 0.06
 # A symbol smaller than this in the reduced copy is searched again in a closer crop.
 _NEAR = 70
+# A symbol is not padded beyond this size: that of a line would be thousands of times as large.
+_MAX_PADDED = 2**25
 # Strokes thinner or thicker than these shares of the symbol are adapted.
 _THIN, _THICK = 0.1, 0.2
 # A symbol with wider strokes may be the space between strokes.
@@ -97,11 +99,14 @@ def isolate_strokes(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _pad(gray: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Add a margin around a tightly cropped symbol; None if the border is uneven."""
+    margin = max(gray.shape) // 5
+    if (gray.shape[0] + 2 * margin) * (gray.shape[1] + 2 * margin) > _MAX_PADDED:
+        return None
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     tone = int(np.median(border))
     if np.mean(np.abs(border.astype(np.int16) - tone) < 20) < 0.4:
         return None
-    return np.pad(gray, max(gray.shape) // 5, constant_values=tone)
+    return np.pad(gray, margin, constant_values=tone)
 
 
 def _find_symbol(gray: NDArray[np.uint8]) -> _Symbol | None:

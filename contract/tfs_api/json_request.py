@@ -41,6 +41,9 @@ _STRING = r'"(?:[^"\\]|\\.)*"?'
 # RapidJSON's other names of NaN and Infinity.
 _SHORT_TOKENS = re.compile(rf"{_STRING}|-NaN|Inf(?!inity)", re.DOTALL)
 _LONG_TOKENS = {"-NaN": "NaN", "Inf": "Infinity"}
+# What only the standard library can parse, or explain: how it starts, or orjson's error.
+_EXTENSIONS = ("N", "I", "-")
+_ACCEPTED = re.compile("after document|surrogate|infinity")
 # The escape of a high surrogate without a low one after it.
 _HALF_PAIR = re.compile(
     r"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
@@ -166,7 +169,13 @@ def parse(body: bytes | memoryview) -> Any:
         raise invalid("JSON Parse error: The document is empty")
     try:
         return orjson.loads(body)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
+        if error.msg.startswith("depth limit"):
+            raise invalid(_TOO_DEEP) from error
+        found = error.doc[error.pos : error.pos + 1]
+        if error.doc and found not in _EXTENSIONS and not _ACCEPTED.search(error.msg):
+            offset = len(error.doc[: error.pos].encode())
+            raise invalid(f"JSON Parse error: {error.msg} at offset: {offset}") from error
         text = bytes(body).decode("utf-8", "surrogateescape")
     if "Inf" in text or "-NaN" in text:
         text = _SHORT_TOKENS.sub(lambda match: _LONG_TOKENS.get(match[0], match[0]), text)

@@ -1,4 +1,4 @@
-"""Limits concurrent requests, and the time that a request body may take to arrive."""
+"""Limits concurrent requests, their memory, and the time that a request body may take to arrive."""
 
 import contextlib
 import itertools
@@ -18,12 +18,62 @@ _CHECK_S = 0.25
 _MOST_WAITING = 256
 # An upload counts as a request in flight once it is larger than this: it takes memory.
 _MAX_UNCOUNTED_BYTES = 2**20
+# Bodies of the largest size in memory at a time.
+_LARGEST_BODIES = 4
+# Of decoded inputs: one large image, or several smaller ones; and small inputs beside them.
+_BYTES_PER_PIXEL = 6
+_SMALL_INPUT, _SMALL_BYTES = 16 * 2**20, 64 * 2**20
 
 
-class Admission:
-    """Lets some requests run, some wait in a queue, and rejects the rest; thread-safe.
+class Limit:
+    """Lets requests take some of what there is, others wait, and rejects the rest; thread-safe.
 
-    One for each worker process.
+    What there is may be places or bytes.
+
+    Attributes:
+        most: maximum sum of what requests have taken.
+    """
+
+    def __init__(self, most: int, waiting: int) -> None:
+        """Set the limits.
+
+        Args:
+            most: maximum sum of what requests have taken.
+            waiting: maximum number of requests that wait.
+        """
+        self.most = most
+        self._most_waiting = waiting
+        self._taken = self._waiting = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+
+    def enter(self, timeout: float, size: int = 1) -> Verdict:
+        """Wait until there is room, at most `timeout` seconds, and take it; `leave` ends it."""
+        with self._lock:
+            if not self._fits(size):
+                if self._waiting >= self._most_waiting:
+                    return "full"
+                self._waiting += 1
+                fits = self._changed.wait_for(lambda: self._fits(size), timeout)
+                self._waiting -= 1
+                if not fits:
+                    return "late"
+            self._taken += size
+            return "admitted"
+
+    def leave(self, size: int = 1) -> None:
+        """An admitted request gives back what it took."""
+        with self._lock:
+            self._taken -= size
+            if self._waiting:
+                self._changed.notify(size)
+
+    def _fits(self, size: int) -> bool:
+        return self._taken + size <= self.most
+
+
+class Admission(Limit):
+    """Limits the requests that run at a time; one for each worker process.
 
     Attributes:
         in_flight: the number of requests that run or wait.
@@ -37,44 +87,58 @@ class Admission:
             waiting: maximum number of further requests that wait.
             in_flight: counts both.
         """
-        self._at_once = at_once
-        self._most = at_once + waiting
+        super().__init__(at_once, waiting)
         self.in_flight = in_flight
-        self._running = self._waiting = 0
-        self._lock = threading.Lock()
-        self._may_run = threading.Condition(self._lock)
 
     def is_full(self) -> bool:
         """Whether a request would be rejected now."""
-        return self._running + self._waiting >= self._most
+        return self._taken >= self.most and self._waiting >= self._most_waiting
 
-    def enter(self, timeout: float) -> Verdict:
-        """Wait until a request may run, at most `timeout` seconds; `leave` ends it."""
-        with self._lock:
-            if self.is_full():
-                return "full"
-            runs = self._running < self._at_once
-            self._running += runs
-            self._waiting += not runs
+    def enter(self, timeout: float, size: int = 1) -> Verdict:
+        """See Limit."""
         self.in_flight.inc()
-        if runs:
-            return "admitted"
-        with self._lock:
-            runs = self._may_run.wait_for(lambda: self._running < self._at_once, timeout)
-            self._running += runs
-            self._waiting -= 1
-        if runs:
-            return "admitted"
-        self.in_flight.dec()
-        return "late"
+        verdict = super().enter(timeout, size)
+        if verdict != "admitted":
+            self.in_flight.dec()
+        return verdict
 
-    def leave(self) -> None:
-        """An admitted request no longer runs."""
-        with self._lock:
-            self._running -= 1
-            if self._waiting:
-                self._may_run.notify()
+    def leave(self, size: int = 1) -> None:
+        """See Limit."""
+        super().leave(size)
         self.in_flight.dec()
+
+    def resume(self) -> None:
+        """A request runs again that left to wait for something else; even if there is no room."""
+        with self._lock:
+            self._taken += 1
+        self.in_flight.inc()
+
+
+class Memory:
+    """Limits the memory that the requests of a worker process hold at a time; thread-safe.
+
+    Large inputs wait apart from small ones, which are therefore answered meanwhile.
+
+    Attributes:
+        bodies: bytes of bodies, as sent and decompressed. Nobody waits: those that wait would hold
+            what others wait for.
+    """
+
+    def __init__(self, max_body_bytes: int, max_pixels: int, waiting: int) -> None:
+        """Set the limits, from those of one request.
+
+        Args:
+            max_body_bytes: of a body.
+            max_pixels: of an image.
+            waiting: maximum number of requests that wait.
+        """
+        self.bodies = Limit(_LARGEST_BODIES * max_body_bytes, 0)
+        self._small = Limit(_SMALL_BYTES, waiting)
+        self._large = Limit(_BYTES_PER_PIXEL * max_pixels, waiting)
+
+    def decoding(self, size: int) -> Limit:
+        """The limit for an input that takes `size` bytes when it is decoded."""
+        return self._small if size <= _SMALL_INPUT else self._large
 
 
 class _Stream(Protocol):

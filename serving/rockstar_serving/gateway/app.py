@@ -22,7 +22,7 @@ from rockstar_serving.gateway import (
     predict,
     tfserving,
 )
-from rockstar_serving.gateway.admission import Admission, Uploads
+from rockstar_serving.gateway.admission import Admission, Memory, Uploads
 from rockstar_serving.gateway.api import Api, register
 from rockstar_serving.gateway.backends import Batching, BatchLimits, CircuitBreaker, LazyBackend
 from rockstar_serving.gateway.context import trace_headers
@@ -103,7 +103,7 @@ def create_app(
     limits = BatchLimits(config.max_batch, max_calls(config), max_rows_of)
     router, shadows = Router(files.routes), Shadows(observer)
     predictor = RoutedPredictor(
-        batching(guarded, limits, observer), guarded, router, shadows, observer, config.preparing
+        batching(guarded, limits, observer), guarded, router, shadows, observer
     )
     served.on_removal(predictor.forget)
     admission = Admission(config.threads, config.queue, counts.in_flight)
@@ -118,6 +118,7 @@ def create_app(
         stopping=stopping,
         outages=RateLimitedLogger(log),
         admission=admission,
+        memory=Memory(config.max_body_bytes, config.max_pixels, waiting=config.queue),
         uploads=Uploads(config.upload_timeout, admission),
     )
     app.extensions["gateway"] = here

@@ -5,11 +5,13 @@ from strangers: they are read without pickle, and their size is checked before m
 """
 
 import base64
+import copy
 import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from math import prod
 from typing import Any
@@ -28,7 +30,7 @@ from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
 from rockstar_serving.gateway.admission import Upload
-from rockstar_serving.gateway.context import RequestContext
+from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import (
     ProblemError,
     UnsupportedTypeError,
@@ -36,7 +38,7 @@ from rockstar_serving.gateway.errors import (
 )
 from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.settings import GatewayConfig
-from rockstar_serving.gateway.state import Gateway
+from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.status import Code
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
@@ -55,8 +57,18 @@ _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "applic
 # Defaults of clients: curl sends the second for any data, fetch() the last for any text.
 _FORM_FIELDS = "application/x-www-form-urlencoded"
 _DEFAULT_TYPES = ("", _FORM_FIELDS, "text/plain")
-# Far more than models have; a line of commas could contain millions.
-_MAX_COLUMNS = 100_000
+# Bytes at the start of each body that do not count, and sizes that need no memory to speak of.
+_UNCOUNTED, _PLAIN_BODY = 256 * 1024, 128 * 1024
+# Most values of a JSON document, and of a CSV file: a few bytes each, but many in memory.
+_MAX_VALUES, _MAX_CELLS = 1_500_000, 500_000
+# Twice what they take: parsing holds the interpreter's lock, so that more at a time would not be
+# faster, and other requests would wait longer.
+_LIST_BYTES, _VALUE_BYTES = 160, 64
+# For each byte of a CSV file: its text, and the reader's copy with four bytes a character.
+_CSV_BYTES = 8
+# For each number of an array file: as float32, alone and in the batch.
+_ARRAY_BYTES = 8
+_ZIP_MEMBER = b"PK\1\2"
 # How a browser's canvas exports its image.
 _DATA_URL = "data:image/"
 
@@ -94,7 +106,7 @@ class NamedExample(msgspec.Struct, frozen=True):
             InvalidInputError: it is invalid.
         """
         if isinstance(self.example, InvalidInputError):
-            raise self.example
+            raise copy.copy(self.example)
         return self.example
 
 
@@ -159,6 +171,83 @@ def whole_body(current: RequestContext, config: GatewayConfig) -> bytes:
     return b"".join(body_chunks(current, config))
 
 
+def hold_body(received: int, more: int) -> None:
+    """Count bytes of the current request's body, which stay in memory until it ends.
+
+    Args:
+        received: bytes of this body so far; the first ones are not counted.
+        more: how many of them are new.
+
+    Raises:
+        ProblemError: the bodies of all requests take too much.
+    """
+    if received > _UNCOUNTED:
+        bodies = gateway().memory.bodies
+        if bodies.enter(0, more) != "admitted":
+            raise rejection("full")
+        context().held.append(partial(bodies.leave, more))
+
+
+def reserve(here: Gateway, current: RequestContext | None, size: int) -> Callable[[], None]:
+    """Wait until there are `size` bytes of memory.
+
+    Args:
+        here: limits it.
+        current: the request; None if it may be over.
+        size: in bytes.
+
+    Returns:
+        A function that gives them back.
+
+    Raises:
+        DeadlineExceededError: the time is over.
+        ProblemError: too many requests wait.
+    """
+    limit = here.memory.decoding(size)
+    size = min(size, limit.most)  # a larger input is alone
+    verdict = limit.enter(0, size)
+    if verdict == "late":
+        # Others may run meanwhile.
+        is_admitted = current is not None and current.verdict == "admitted"
+        if is_admitted:
+            here.admission.leave()
+        try:
+            timeout = current.time_left() if current else here.config.request_timeout
+            verdict = limit.enter(timeout, size)
+        finally:
+            if is_admitted:
+                here.admission.resume()
+    if verdict != "admitted":
+        raise rejection(verdict if current else "late")
+    return partial(limit.leave, size)
+
+
+def hold(size: int) -> None:
+    """Reserve memory for the current request until it ends; raises what reserve() does."""
+    current = context()
+    current.held.append(reserve(gateway(), current, size))
+
+
+def check_json(body: bytes) -> None:
+    """Check the number of values in a JSON document before it is parsed, and reserve their memory.
+
+    Raises:
+        TooLargeError: more than _MAX_VALUES.
+        DeadlineExceededError, ProblemError: see reserve().
+    """
+    if len(body) <= _PLAIN_BODY:
+        return
+    lists, values = body.count(b"[") + body.count(b"{"), body.count(b",")
+    if lists + values > _MAX_VALUES:
+        raise TooLargeError(
+            "body",
+            expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects",
+            got=f"{lists + values:,}",
+            hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
+        )
+    hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)
+
+
 def body_chunks(current: RequestContext, config: GatewayConfig) -> Iterator[bytes]:
     """The body of a request, decompressed, in chunks as they arrive.
 
@@ -206,7 +295,10 @@ def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         while upload.received < end and (
             data := upload.read(stream, min(_CHUNK, end - upload.received))
         ):
+            hold_body(upload.received, len(data))
             yield data
+    except ProblemError:
+        raise
     except OSError as error:
         if not upload.ended:
             raise ClientDisconnected from error
@@ -280,6 +372,7 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                 produced += len(out)
                 if produced > most:
                     raise too_large(most, "more", " when decompressed")
+                hold_body(produced, len(out))
                 if out:
                     yield out
                 data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
@@ -368,13 +461,15 @@ def _form_files(
 def _rows(
     body: bytes, field: str, config: GatewayConfig, charset: str | None
 ) -> list[NamedExample]:
+    if len(body) > _PLAIN_BODY:
+        hold(_CSV_BYTES * len(body))
     rows = read_rows(
         body,
         field,
         most=config.max_instances + 1,
         encoding=charset,
         max_bytes=config.max_body_bytes,
-        max_columns=_MAX_COLUMNS,
+        max_cells=_MAX_CELLS,
     )
     require_few(len(rows), config, got="more rows")
     return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
@@ -384,6 +479,7 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
     """Read `{"instances": [example, …]}` or `{"inputs": {name: [value, …]}}`."""
     if not body:
         raise InvalidInputError("body", expected='{"instances": […]}', got="0 bytes")
+    check_json(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -415,7 +511,8 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
         try:
             examples.append(_instance(value, field))
         except InvalidInputError as error:
-            examples.append(NamedExample(field, error))
+            # A copy: the traceback would keep the body in a reference cycle.
+            examples.append(NamedExample(field, copy.copy(error)))
     return examples
 
 
@@ -460,7 +557,7 @@ def _instance(value: Any, field: str) -> NamedExample:
         try:
             return NamedExample(field, _from_base64(value, field), value)
         except InvalidInputError as error:
-            return NamedExample(field, error, value)
+            return NamedExample(field, copy.copy(error), value)
     if isinstance(value, (list, dict)):
         return NamedExample(field, value)
     raise InvalidInputError(
@@ -511,14 +608,15 @@ def _unzipped_arrays(data: bytes, field: str, config: GatewayConfig) -> list[Nam
         TooLargeError: more than config.max_instances arrays, or config.max_body_bytes unpacked.
         Exception: from zipfile, which damaged files make fail in many ways.
     """
+    # Counted before zipfile reads the directory: each entry takes it half a kilobyte.
+    if (listed := data.count(_ZIP_MEMBER)) > config.max_instances:
+        raise TooLargeError(
+            field, expected=f"at most {config.max_instances} arrays", got=f"{listed:,}"
+        )
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if not members:
             raise InvalidInputError(field, expected="one or more arrays", got="an empty .npz file")
-        if len(members) > config.max_instances:
-            raise TooLargeError(
-                field, expected=f"at most {config.max_instances} arrays", got=str(len(members))
-            )
         if any(member.compress_type not in _COMPRESSIONS for member in members):
             raise InvalidInputError(
                 field,
@@ -539,11 +637,19 @@ def _unzipped_arrays(data: bytes, field: str, config: GatewayConfig) -> list[Nam
                 expected=f"at most {config.max_body_bytes} bytes unpacked",
                 got=str(unpacked),
             )
-        # Reading stops at the size that a member declares, so the sum above holds.
+        hold_body(unpacked, unpacked)
         named = {f"{field} ({each.filename.removesuffix('.npy')})": each for each in members}
         return [
-            NamedExample(name, _array(archive.read(each), name)) for name, each in named.items()
+            NamedExample(name, _array(_unzipped(archive, each), name))
+            for name, each in named.items()
         ]
+
+
+def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member; no more is decompressed than it declares."""
+    with archive.open(member) as file:
+        # Without a size, all is decompressed, and only then cut to what it declares.
+        return file.read(member.file_size)
 
 
 def _array(data: bytes, field: str) -> NDArray[Any]:
@@ -563,6 +669,8 @@ def _array(data: bytes, field: str) -> NDArray[Any]:
     if dtype.kind not in "iuf":
         raise InvalidInputError(field, expected="numbers", got=f"dtype {dtype}", hint=_NPY_HINT)
     start = stream.tell()
+    if prod(shape) > _PLAIN_BODY:
+        hold(_ARRAY_BYTES * prod(shape))
     if prod(shape) * dtype.itemsize != len(data) - start:
         raise InvalidInputError(
             field,

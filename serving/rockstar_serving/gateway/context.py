@@ -132,6 +132,7 @@ class RequestContext:
         phases: in the order in which they ended.
         spent: total seconds by name of a phase.
         arms: by model, the version of a split that the request goes to.
+        held: functions that give back the memory it holds; see admission.Memory.
     """
 
     request_id: str
@@ -156,6 +157,7 @@ class RequestContext:
     phases: list[Phase] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)
     arms: dict[str, Arm] = field(default_factory=dict)
+    held: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def trace(self) -> TraceContext:
@@ -174,6 +176,11 @@ class RequestContext:
                 Code.DEADLINE_EXCEEDED, f"there was no answer within {self.timeout:g} s"
             )
         return left
+
+    def release(self) -> None:
+        """Give back the memory that it holds."""
+        while self.held:
+            self.held.pop()()
 
     def phase(self, name: str) -> _PhaseTimer:
         """A context manager that times a phase."""

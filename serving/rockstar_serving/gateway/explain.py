@@ -17,7 +17,7 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import Example, prepare
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.bodies import read_examples
+from rockstar_serving.gateway.bodies import hold, read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
@@ -70,6 +70,7 @@ def explain(model: str) -> ResponseReturnValue:
             field=example.field,
             max_pixels=here.config.max_pixels,
             adjusted=adjusted,
+            reserve=hold,
         )
         if isinstance(spec, TableInput):
             return replaced_rows(tensor, spec.columns)

@@ -22,7 +22,7 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import leaf_types
 from rockstar_serving import installed_version
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import whole_body
+from rockstar_serving.gateway.bodies import check_json, require_few, whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import (
     RETRY_AFTER,
@@ -129,6 +129,7 @@ def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
     number = _version_number(version)
     with current.phase("preprocess"):
         document, binary = _split(whole_body(current, gateway().config))
+        check_json(document)
         try:
             asked = _REQUEST.decode(document.removeprefix(BOM_UTF8))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -143,6 +144,7 @@ def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
         for index, output in enumerate(asked.outputs or ()):
             check_parameters(list(output.parameters or ()), f"outputs[{index}]")
         current.instances = max((len(a) for a in inputs.values() if a.ndim), default=1)
+        require_few(current.instances, gateway().config)
     signature = asked.parameter("signature_name")
     if signature is not None and not isinstance(signature, str):
         raise InvalidInputError(

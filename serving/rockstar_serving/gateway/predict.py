@@ -1,6 +1,8 @@
 """The gateway's own API: `POST /predict/<model>` and `GET /v1/models`, and URL arguments."""
 
-from collections.abc import Iterator, Mapping
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -14,7 +16,7 @@ from rockstar_client.backend import Query
 from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoundError
 from rockstar_client.predictor import ModelInputs, Steps
 from rockstar_contract.contract import Input, TableInput, TensorInput
-from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.answers import (
@@ -29,15 +31,16 @@ from rockstar_serving.gateway.answers import (
     postprocess,
 )
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
-from rockstar_serving.gateway.context import context
+from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few, reserve
+from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found
-from rockstar_serving.gateway.settings import GatewayConfig
-from rockstar_serving.gateway.state import gateway
+from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.status import Code
 
 ROUTE = "/predict/<model>"
 DEFAULT_TOP = 3
+# How long preprocessing may occupy the event loop.
+_TURN_S = 0.005
 
 Arguments = Mapping[str, str]
 
@@ -76,10 +79,10 @@ def predict(model: str) -> Steps[HttpResponse]:
     with current.phase("preprocess"):
         examples = read_examples(current, here.config)
 
-    def new_batch() -> Batch:
-        return Batch(examples, here.config, partial=partial, strict=strict)
+    def new_batch(current: RequestContext | None) -> Batch:
+        return Batch(examples, here, current, partial=partial, strict=strict)
 
-    batch = new_batch()
+    batch = new_batch(current)
     try:
         predicted = yield from here.predictor.predict(
             current,
@@ -87,7 +90,7 @@ def predict(model: str) -> Steps[HttpResponse]:
             version=version,
             label=label,
             examples=batch.sent,
-            prepare_copy=lambda spec: new_batch().prepare(spec),
+            prepare_copy=lambda spec: new_batch(None).prepare(spec),
         )
     except NotFoundError as error:
         raise (yield from not_found(model, version, label)) from error
@@ -125,7 +128,8 @@ class Batch:
     def __init__(
         self,
         examples: list[NamedExample],
-        config: GatewayConfig,
+        here: Gateway,
+        current: RequestContext | None,
         *,
         partial: bool,
         strict: bool = False,
@@ -134,12 +138,15 @@ class Batch:
 
         Args:
             examples: as they were sent.
-            config: limits.
+            here: limits.
+            current: the request; None for a copy, which is prepared after the request.
             partial: collect the errors of invalid examples instead of raising them.
             strict: reject rows with missing values, unknown categories or other columns.
         """
         self._examples = examples
-        self._config = config
+        self._here, self._config = here, here.config
+        self._current = current
+        self._give_back: Callable[[], None] | None = None
         self._partial = partial
         self._strict = strict
         self.problems: dict[int, InvalidInputError] = {}
@@ -155,8 +162,11 @@ class Batch:
             float32 [n, *spec.shape]; for a model of tensors, arrays [n, …] by name.
 
         Raises:
+            DeadlineExceededError: the request's time is over.
             InvalidInputError: an example is invalid; if partial, only if all are.
+            TooLargeError: also if it takes too long for the event loop.
         """
+        began = time.monotonic()
         is_tensors, is_table = isinstance(spec, TensorInput), isinstance(spec, TableInput)
         examples = self._examples if is_tensors else list(self._split(spec))
         if len(examples) > self.size:
@@ -167,12 +177,14 @@ class Batch:
         fields = []
         for index, named in enumerate(examples):
             adjusted = Adjustments() if is_table else None
+            if index:
+                self._require_time(began)
             try:
-                example: Any = named.example
+                example: Any
                 if is_tensors and named.text is not None:
                     self.sent[index] = example = named.text
-                if isinstance(example, InvalidInputError):
-                    raise example
+                else:
+                    example = named.get()
                 if isinstance(spec, TensorInput):
                     rows.append(read_tensors(example, spec, named.field))
                 else:
@@ -184,21 +196,42 @@ class Batch:
                             max_pixels=self._config.max_pixels,
                             strict=self._strict,
                             adjusted=adjusted,
+                            reserve=self._reserve,
                         )
                     )
             except InvalidInputError as error:
-                if not self._partial:
+                is_for_thread = self._here.is_event_loop and isinstance(error, TooLargeError)
+                if is_for_thread or not self._partial:
                     raise
-                self.problems[index] = error
+                self.problems[index] = copy.copy(error)  # without its traceback, which keeps this
                 continue
+            finally:
+                self._release()
             fields.append(named.field)
             if adjusted:
                 self.adjusted[index] = adjusted
         if not rows:
-            raise self.problems[0]
+            raise copy.copy(self.problems[0])
         if is_tensors:
             return stack(rows, fields)
         return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+    def _require_time(self, began: float) -> None:
+        """Stop between two examples if there is no time for more."""
+        if self._here.is_event_loop and time.monotonic() - began > _TURN_S:
+            raise TooLargeError("body", expected="work for a moment", got="more")
+        if self._current is not None:
+            self._current.time_left()
+
+    def _reserve(self, size: int) -> None:
+        """Reserve memory for one example; a repaired image is decoded twice."""
+        self._release()
+        self._give_back = reserve(self._here, self._current, size)
+
+    def _release(self) -> None:
+        if self._give_back is not None:
+            self._give_back()
+            self._give_back = None
 
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Split arrays from files that are batches of examples; their shape shows it."""

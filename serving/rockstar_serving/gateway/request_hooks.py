@@ -207,6 +207,7 @@ class RequestHooks:
                 if current.verdict == "admitted":
                     admission.leave()
         finally:
+            current.release()
             reset_gateway(tokens[0])
             reset_context(tokens[1])
 

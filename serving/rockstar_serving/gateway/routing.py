@@ -4,7 +4,6 @@ A shadow gets copies of requests; its answers are compared and discarded. One ba
 makes the copies. If its queue is full, a copy is dropped.
 """
 
-import copy
 import hashlib
 import logging
 import queue
@@ -176,11 +175,7 @@ class RoutedBackend(BackendWrapper, Upstream):
 
 
 class RoutedPredictor(Upstream):
-    """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe.
-
-    Attributes:
-        preprocessing: limits requests that preprocess at a time; None: no limit.
-    """
+    """Predicts examples by a model's contract: routed, preprocessed, observed; thread-safe."""
 
     def __init__(
         self,
@@ -189,7 +184,6 @@ class RoutedPredictor(Upstream):
         router: Router,
         shadows: "Shadows",
         observer: Observer,
-        preprocess_at_once: int,
     ) -> None:
         """Combine the parts.
 
@@ -199,8 +193,6 @@ class RoutedPredictor(Upstream):
             router: picks destinations.
             shadows: makes copies.
             observer: notified of every prediction.
-            preprocess_at_once: requests that preprocess at a time. More would not be faster, and
-                decoded images are large.
         """
         super().__init__(backend)
         self._steps = PredictionSteps()
@@ -208,13 +200,6 @@ class RoutedPredictor(Upstream):
         self._router = router
         self._shadows = shadows
         self._observer = observer
-        self.preprocessing: threading.Semaphore | None = threading.Semaphore(preprocess_at_once)
-
-    def for_event_loop(self) -> "RoutedPredictor":
-        """The same, without waiting to preprocess: an event loop must not, and has one thread."""
-        predictor = copy.copy(self)
-        predictor.preprocessing = None
-        return predictor
 
     def predict(
         self,
@@ -243,19 +228,12 @@ class RoutedPredictor(Upstream):
             InvalidInputError: raised by `prepare`.
         """
 
-        def limited(spec: Input) -> ModelInputs:
-            limit = self.preprocessing
-            while limit is not None and not limit.acquire(timeout=current.time_left()):
-                continue
-            try:
-                with current.phase("preprocess"):
-                    return prepare(spec)
-            finally:
-                if limit is not None:
-                    limit.release()
+        def timed(spec: Input) -> ModelInputs:
+            with current.phase("preprocess"):
+                return prepare(spec)
 
         def predict(to: Query, shadow: Query | None) -> Steps[Predicted]:
-            predicted = yield from self._steps.predict(to, limited, current.time_left)
+            predicted = yield from self._steps.predict(to, timed, current.time_left)
             current.version = predicted.contract.version
             if examples is not None:
                 self._observer.predicted(PredictionEvent(current, to.model, examples, predicted))

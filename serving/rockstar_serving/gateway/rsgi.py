@@ -32,9 +32,9 @@ from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
-from rockstar_serving.gateway.bodies import not_chunks, too_large, too_slow, truncated
+from rockstar_serving.gateway.bodies import hold_body, not_chunks, too_large, too_slow, truncated
 from rockstar_serving.gateway.call_threads import CallThreads
-from rockstar_serving.gateway.context import RequestContext, set_context
+from rockstar_serving.gateway.context import RequestContext, context, set_context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
 from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.request_hooks import (
@@ -57,12 +57,10 @@ if TYPE_CHECKING:
 # in a thread.
 _SMALL_BODY = 16 * 1024
 _SMALL_UNPACKED = 8 * _SMALL_BODY
-_SMALL_PIXELS = 512 * 512
+_SMALL_PIXELS = 64 * 64
 _FEW_INSTANCES = 64
 # Small requests in flight; they take little memory and no thread.
 _MOST_SMALL = 1024
-# Bodies of larger requests in memory.
-_MOST_BYTES = 512 * 2**20
 # How long the rest of a rejected body is received.
 _DISCARD_S = 2.0
 # Threads beyond those of admitted requests, which reject more.
@@ -170,7 +168,7 @@ class RsgiGateway:
         self._observers = observers
         self._apis = apis
         self._load = load
-        self._small_requests = self._bytes = 0
+        self._small_requests = 0
         most = config.threads + config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
         self._page_threads = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
@@ -200,8 +198,7 @@ class RsgiGateway:
             max_pixels=min(_SMALL_PIXELS, self._config.max_pixels),
             max_instances=min(_FEW_INSTANCES, self._config.max_instances),
         )
-        predictor = self._gateway.predictor.for_event_loop()
-        self._on_loop = replace(self._gateway, config=small, predictor=predictor)
+        self._on_loop = replace(self._gateway, config=small, is_event_loop=True)
         self._signatures = tfserving.SignatureCache()
         self._keys = self._gateway.keys or None
         self._pages = unlimited_paths(self.flask, self._apis)
@@ -217,10 +214,13 @@ class RsgiGateway:
     async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
         """Handle one request."""
         endpoint = self._endpoint(scope) if scope.method == "POST" else None
-        if endpoint is None:
-            await self._handle_in_thread(scope, protocol)
-        else:
-            await self._predict(scope, protocol, endpoint)
+        try:
+            if endpoint is None:
+                await self._handle_in_thread(scope, protocol)
+            else:
+                await self._predict(scope, protocol, endpoint)
+        finally:
+            context().release()
 
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         """The prediction that a path names; None for other requests."""
@@ -320,11 +320,9 @@ class RsgiGateway:
                     ends += not chunk
                     chunks.append(chunk)
                     received += len(chunk)
-                    self._bytes += len(chunk)
                     if received > most:
                         raise too_large(most, "more")
-                    if self._bytes > _MOST_BYTES:
-                        raise rejection("full")
+                    hold_body(received, len(chunk))
         except (ProblemError, TooLargeError):
             await _discard(arriving, current)
             raise
@@ -337,7 +335,6 @@ class RsgiGateway:
                 current.unread = False
                 return b"".join(chunks)
         finally:
-            self._bytes -= received
             current.uploading = time.monotonic() - began
         raise not_chunks() if length is None else truncated(length)
 

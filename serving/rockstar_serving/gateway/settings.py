@@ -112,7 +112,6 @@ class GatewayConfig:
         queue: Requests that may wait per worker; beyond it, 429.
         drain: Seconds between SIGTERM, when /readyz fails, and shutdown.
         grace: Seconds that requests in flight get to finish at shutdown.
-        preparing: Requests that preprocess at the same time; limits memory.
         log_format: text, or json with one object per line.
         access_log: Log each request.
         metrics_dir: Parent folder for the workers' metrics; default: TMPDIR.
@@ -153,7 +152,6 @@ class GatewayConfig:
     queue: int = option(64, _FROM_0)
     drain: float = option(0.0, number(float, least=0))
     grace: int = option(5, _FROM_0)
-    preparing: int = option(4, _FROM_1)
     log_format: str = option("text", choice("text", "json"))
     access_log: bool = option(True)
     metrics_dir: str = option("")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rockstar_serving.gateway.admission import Admission, Uploads
+from rockstar_serving.gateway.admission import Admission, Memory, Uploads
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.observers import Observer, RateLimitedLogger
@@ -46,7 +46,9 @@ class Gateway:
         stopping: whether the gateway is about to stop.
         outages: logs that the model server is unreachable.
         admission: limits concurrent requests.
+        memory: limits what requests hold in memory.
         uploads: ends those that take too long.
+        is_event_loop: whether requests run on an event loop; what takes longer runs in a thread.
     """
 
     config: GatewayConfig
@@ -59,7 +61,9 @@ class Gateway:
     stopping: Callable[[], bool]
     outages: RateLimitedLogger
     admission: Admission
+    memory: Memory
     uploads: Uploads
+    is_event_loop: bool = False
 
     def visible(self, models: Iterable[str]) -> list[str]:
         """Those of some models that the caller's key gives access to."""

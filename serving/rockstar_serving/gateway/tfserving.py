@@ -19,7 +19,7 @@ from rockstar_client.backend import Metadata, Query, TensorResponse
 from rockstar_client.errors import CallError, InvalidRequestError, NotFoundError
 from rockstar_client.predictor import Steps
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import whole_body
+from rockstar_serving.gateway.bodies import check_json, require_few, whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError
 from rockstar_serving.gateway.state import gateway
@@ -106,9 +106,12 @@ def _content(target: Route, cache: "SignatureCache") -> Steps[bytes]:
         )
     with current.phase("preprocess"):
         body = whole_body(current, gateway().config)
+        check_json(body)
     if target.action is Action.PREDICT:
         with current.phase("preprocess"):
             tensors = json_request.parse_predict(body)
+            if isinstance(rows := tensors.document.get("instances"), list):
+                require_few(len(rows), gateway().config)
         outputs = yield from _predict(ref, tensors, cache)
         with current.phase("postprocess"):
             return json_response.response(outputs, by_row=tensors.by_row)
@@ -136,6 +139,8 @@ def _call_with_examples(method: str, ref: ModelRef, body: bytes) -> Steps[Any]:
     current = context()
     with current.phase("preprocess"):
         parsed = json_request.parse_examples(body)
+        kind = parsed.input.WhichOneof("kind")
+        require_few(len(getattr(parsed.input, kind).examples), gateway().config)
     query = replace(_query(ref), examples=parsed.input, signature=parsed.signature_name)
     found = yield from gateway().backend.steps(method, query)
     current.version = found.model_spec.version.value
@@ -224,6 +229,9 @@ def _predict_as(
         with current.phase("preprocess"):
             feeds = json_request.feeds(parsed, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
+        shapes = [spec.shape for spec in known.signatures[name].inputs.values()]
+        if not all(shape and shape[0] >= 0 for shape in shapes):
+            require_few(current.instances, gateway().config)
         query = replace(_query(ref), inputs=feeds, signature=name)
         response: TensorResponse = yield from gateway().backend.steps("predict", query)
         if response.version in (known.version, ref.version):

@@ -173,3 +173,10 @@ def test_invalid_files_are_rejected_with_the_line(data, message):
     with pytest.raises(InvalidInputError) as caught:
         read_rows(data, "file")
     assert message in str(caught.value)
+
+
+def test_more_values_than_the_limit_are_not_read():
+    data = b"a,b\n" + b"1,2\n" * 9
+    assert len(read_rows(data, "body", max_cells=10)) == 9
+    with pytest.raises(TooLargeError, match="at most 9 values, got 10"):
+        read_rows(data, "body", max_cells=9)

@@ -1,5 +1,7 @@
 """The strokes of one symbol are found in all kinds of photographs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
@@ -159,3 +161,15 @@ def test_two_symbols_are_both_kept():
     left, right = np.array_split(ink > 128, 2, axis=1)
     assert left.sum() == pytest.approx(right.sum(), rel=0.2)
     assert likeness(both) < 0.6
+
+
+def test_a_line_of_pixels_is_not_padded_to_a_square():
+    line = np.zeros((1, 200_000), np.uint8)
+    tracemalloc.start()
+    try:
+        for photo in (line, line.T):
+            assert isolate_strokes(photo).size < 10_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

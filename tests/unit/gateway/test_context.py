@@ -1,24 +1,18 @@
 """Request ids, deadlines, and the error format of each API."""
 
-import dataclasses
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
-import numpy as np
 import pytest
 from flask import Blueprint
 
-from rockstar_client.calls import run
 from rockstar_client.errors import DeadlineExceededError, call_error
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.app import APIS
-from rockstar_serving.gateway.context import RequestContext, context
+from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import HttpResponse
 from rockstar_serving.gateway.observers import Observer
-from rockstar_serving.gateway.state import gateway
-from tests.unit.gateway.conftest import IMAGE, post
+from tests.unit.gateway.conftest import post
 from tfs_api.status import Code
 
 
@@ -43,48 +37,6 @@ def test_a_deadline_that_passes_before_the_model_is_called(http, server):
     assert response.status_code == 504
     assert "1e-09 s" in response.get_json()["detail"]
     assert not server.batches
-
-
-@pytest.fixture
-def preparing(server, config, create_gateway):
-    """A gateway that preprocesses one request at a time, and does so until the test ends."""
-    begun, proceed = threading.Event(), threading.Event()
-
-    def slowly(spec):
-        begun.set()
-        assert proceed.wait(30)
-        return np.zeros((1, *spec.shape), np.float32)
-
-    def view():
-        context().model = "toy"
-        predictor = gateway().predictor
-        run(predictor.predict(context(), slowly), predictor.send)
-        return "done"
-
-    blueprint = Blueprint("slow", __name__)
-    blueprint.get("/slow")(view)
-    config = dataclasses.replace(config, preparing=1)
-    app = create_gateway(config, server, apis=(*APIS, Api("slow", blueprint)))
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(app.test_client().get, "/slow")
-        assert begun.wait(30)
-        yield app
-        proceed.set()
-        assert first.result().status_code == 200
-        assert post(app.test_client()).status_code == 200
-
-
-def test_waiting_for_a_turn_to_prepare_ends_with_the_deadline(preparing):
-    bulky = IMAGE + bytes(20_000)
-    waited = post(preparing.test_client(), data=bulky, X_Request_Timeout="0.2")
-    assert waited.status_code == 504
-
-
-@pytest.mark.parametrize("create_gateway", ["rsgi"], indirect=True)
-def test_the_event_loop_does_not_wait_for_a_turn_to_prepare(preparing):
-    http = preparing.test_client()
-    assert post(http, X_Request_Timeout="5").status_code == 200
-    assert http.get("/livez").status_code == 200
 
 
 @pytest.mark.parametrize(
