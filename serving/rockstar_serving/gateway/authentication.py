@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
+from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import Keys
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import ProblemError
@@ -53,21 +54,16 @@ def presented_key(current: RequestContext) -> str:
 
 
 def require_key(
-    keys: Keys,
-    current: RequestContext,
-    model: str | None,
-    observer: Observer,
-    *,
-    is_page: bool = False,
+    keys: Keys, current: RequestContext, api: Api, model: str | None, observer: Observer
 ) -> None:
-    """Check the API key of a request, and count it against the key's rate.
+    """Check the API key of a request, and count it against the key's rate if its API is limited.
 
     Args:
         keys: the known keys.
         current: the request; gets the owner of the key as its caller.
+        api: its API; browsers ask for the key of a page.
         model: the name in its path, if any.
         observer: notified of rejections.
-        is_page: whether a browser should ask for the key.
 
     Raises:
         ProblemError: 401 without a valid key, 403 if it is not for the model, 429 over its rate.
@@ -86,14 +82,13 @@ def require_key(
             why,
             Code.UNAUTHENTICATED,
             hint="Send the header Authorization: Bearer KEY, or X-API-Key: KEY.",
-            headers={"WWW-Authenticate": _BASIC if is_page else "Bearer"},
+            headers={"WWW-Authenticate": _BASIC if api.headers is PAGE_HEADERS else "Bearer"},
         )
     current.caller = owner = found[0]
     if model is not None and not keys.gives_access(owner, model):
         observer.refused("key")
         raise forbidden(current, f"the model {model}")
-    wait = keys.take(owner)
-    if wait:
+    if not api.unlimited and (wait := keys.take(owner)):
         observer.refused("rate")
         why = "This API key has no requests left for now."
         _log_rejection(current, why)

@@ -64,7 +64,7 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
         elif "security" not in operation:
             responses = operation["responses"]
             reference = responses["400"]["$ref"].removesuffix("400")
-            responses |= {key: {"$ref": reference + key} for key in ("401", "403", "429")}
+            responses |= {key: {"$ref": reference + key} for key in ("401", "403")}
     if not keyed:
         del described["security"], described["components"]["securitySchemes"]
     described["components"]["responses"] = _responses(described, operations)

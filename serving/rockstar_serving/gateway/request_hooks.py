@@ -18,7 +18,6 @@ from werkzeug.routing import MapAdapter
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.api import Api, api_of
 from rockstar_serving.gateway.authentication import (
-    PAGE_HEADERS,
     cors_headers,
     presented_key,
     require_key,
@@ -256,8 +255,7 @@ class RequestHooks:
             current.caller = self._keys.owner(presented_key(current))
         else:
             model = (request.view_args or {}).get("model")
-            is_page = api.headers is PAGE_HEADERS
-            require_key(self._keys, current, model, self._observer, is_page=is_page)
+            require_key(self._keys, current, api, model, self._observer)
 
     def _is_preflight(self, current: RequestContext) -> bool:
         """Whether it asks what pages of other sites may do; browsers send no key with that."""

@@ -267,7 +267,7 @@ class RsgiGateway:
                 if small and self._small_requests >= _MOST_SMALL:
                     raise rejection("full")
                 if self._keys is not None:
-                    require_key(self._keys, current, model, self._gateway.observer)
+                    require_key(self._keys, current, api, model, self._gateway.observer)
             except Exception:
                 await _discard(_chunks(protocol), current)
                 raise
