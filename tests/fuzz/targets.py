@@ -1,7 +1,7 @@
 """Decoders of what strangers and model folders send, each with the errors that it documents.
 
 A target is called with any bytes. It returns if they are read or rejected with a documented error;
-anything else is a bug, also more than TIMEOUT_S or MEMORY_MB for one input.
+anything else is a bug, also more than CPU_S or MEMORY_MB for one input.
 """
 
 import functools
@@ -41,7 +41,7 @@ from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.warmup import masked_crc32c, read_records
 from tests.contracts import make_contract
 from tests.fake_engine import ONCE, FakeLoader, add_version
-from tests.images import encoded
+from tests.images import encoded, png, stroke
 from tests.table_models import regression, table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 from tests.unit.gateway.test_fuzzed_bodies import ARCHIVES, ARRAY, images, npy
@@ -54,7 +54,7 @@ from tfs_api.signature import Signature, TensorSpec
 from tfs_api.status import StatusError
 from tfs_api.tensors import MAX_FILLED_BYTES, WIRE_TYPES, to_array, to_proto
 
-TIMEOUT_S, MEMORY_MB = 5, 1500
+CPU_S, MEMORY_MB = 3, 1500
 CORPUS = Path(__file__).parent / "corpus"
 
 
@@ -130,6 +130,26 @@ def _infer(data: bytes) -> None:
     response = _http().post("/v2/models/toy/infer", data=body, headers=headers)
     assert response.status_code in (200, 400, 413), response.text
     assert response.status_code == 200 or response.get_json().keys() == {"error"}
+
+
+_HEADERS = (
+    *("Content-Type", "Accept", "Accept-Encoding", "Content-Encoding", "X-Request-Timeout"),
+    *("X-Request-ID", "traceparent", "tracestate", "Authorization", "Origin", "Host"),
+    *("X-Forwarded-For", "X-Forwarded-Prefix", "Forwarded", HEADER_LENGTH),
+)
+
+
+def _head(data: bytes) -> None:
+    """Posts an image; the first lines are the path and the arguments, the others are headers."""
+    path, query, *values = [*data.decode("latin-1").replace("\r", "").split("\n"), ""]
+    headers = dict(zip(_HEADERS, values, strict=False))
+    environ = {"PATH_INFO": f"/{path}", "QUERY_STRING": query} | {
+        f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items() if value
+    }
+    # The test client would reject what a client over a socket may send.
+    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+    response = _http().post("/", data=png(stroke()), environ_overrides=environ)
+    assert response.status_code not in (500, 502), response.text
 
 
 _DTYPES = {wire.dtype.name: wire.dtype for wire in WIRE_TYPES.values()}
@@ -288,6 +308,17 @@ TARGETS = {
         [_ROWS, b'"petal width";"color"\r\n2,5;"red"\r\n', b"\xff\xfe" + "a\tb\n1\t2".encode("utf-16-le")],
     ),
     "rows": Target(_posted("text/csv", "/predict/table", "/predict/number"), [_ROWS]),
+    "head": Target(
+        _head,
+        [
+            b"predict/toy\ntop=2&threshold=0.5&version=1\nimage/png\napplication/json;q=0.5, text/csv"
+            b"\ngzip\nidentity\n2.5\nan-id\n00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\na=b"
+            b"\nBearer rock-a\nhttps://a\na:80\n10.0.0.1\n/a\nfor=10.0.0.1\n12",
+            b"v1/models/toy/versions/1:predict\n\napplication/json",
+            b"v2/models/toy/versions/1/infer\n\napplication/json",
+            b"explain/toy\nlabel=one\nimage/png",
+        ],
+    ),
     "form": Target(
         _posted("multipart/form-data; boundary=x", "/predict/table", "/predict/toy"),
         [
