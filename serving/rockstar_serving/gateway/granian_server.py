@@ -63,6 +63,7 @@ class GranianServer:
             ServeError: the address is taken.
         """
         config = self._config
+        gc.disable()  # imports leave no garbage, and collections take a tenth of the start
         # Workers share the code, the rate limits of keys, and the folder for metrics.
         multiprocessing.set_start_method("fork")
         # After the variable for metrics is set, and before the fork: its pages are shared.
@@ -120,6 +121,7 @@ class GranianServer:
             load = partial(self._load, make, partial(self._announce, url))
             # A garbage collection in a worker would copy the pages of all objects.
             gc.freeze()
+            gc.enable()
             server.serve(target_loader=load, wrap_loader=False)
         finally:
             self._lifecycle.counts.remove()
