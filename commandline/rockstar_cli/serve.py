@@ -54,7 +54,7 @@ _PROGRAM = "rockstar model-server"
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Gateway processes, each with the models loaded.  [default: one per core, 2 to 8]",
+    help="Gateway processes, which all run the models.  [default: one per core, 2 to 8]",
 )
 @click.option("--tfserving", metavar="HOST:PORT", help="Use this TensorFlow Serving instead.")
 @click.option(

@@ -115,6 +115,8 @@ class GranianServer:
         server.respawned_wrks = _Restarts()
         server.on_startup(self._lifecycle.drain_on_sigterm)
         server.on_reload(self._lifecycle.reload)
+        if loader is not None:
+            server.on_reload(partial(loader.preload, Path(config.models_config)))
         try:
             # No thread may run in this process when it forks.
             make = partial(RsgiGateway, load=loader)

@@ -182,18 +182,17 @@ class LiteRTLoader:
 
     def preload(self, config: Path) -> None:
         """Load the versions of a models.config before workers are forked, which share them."""
+        loaded = {}
         # Workers load, and report, what fails here.
         with contextlib.suppress(Exception):
             for model in read_config_file(config):
                 with contextlib.suppress(Exception):
-                    self._preload(model)
-
-    def _preload(self, model: ModelConfig) -> None:
-        folders = served_versions(model.base_path)
-        for version in model.policy.choose(folders):
-            folder = folders[version]
-            seen = fingerprint(folder)
-            self._preloaded[folder] = seen, self(ServableId(model.name, version), folder)
+                    folders = served_versions(model.base_path)
+                    for version in model.policy.choose(folders):
+                        folder = folders[version]
+                        seen = fingerprint(folder)
+                        loaded[folder] = seen, self(ServableId(model.name, version), folder)
+        self._preloaded = loaded
 
     def __call__(self, servable_id: ServableId, folder: Path) -> Engine:
         """Load a version, unless it is loaded already; see Loader."""

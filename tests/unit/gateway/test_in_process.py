@@ -114,17 +114,22 @@ def test_signatures_are_of_the_version_that_runs(start, server, folder):
         backend.metadata(Query("toy", version=7))
 
 
-def test_versions_loaded_before_the_fork_are_not_loaded_again(start, monkeypatch):
+def test_versions_loaded_before_the_fork_are_not_loaded_again(start, folder, monkeypatch):
     load, loaded = VersionLoader.__call__, []
 
     def spy(loader, servable_id, folder):
         loaded.append(str(servable_id))
         return load(loader, servable_id, folder)
 
+    def preload_and_reload(load, config):
+        load.preload(config)
+        write_version(folder, 2)
+        load.preload(config)
+
     monkeypatch.setattr(VersionLoader, "__call__", spy)
-    backend = start(before=LiteRTLoader.preload)
-    assert backend.predict(Query("toy", {"image": IMAGES})).version == 1
-    assert len(loaded) == 1
+    backend = start(before=preload_and_reload)
+    assert backend.predict(Query("toy", {"image": IMAGES})).version == 2
+    assert len(loaded) == 2
 
 
 def test_versions_that_changed_since_the_fork_are_loaded_again(start, folder):
