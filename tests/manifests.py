@@ -17,25 +17,32 @@ ROOT = Path(__file__).parents[1]
 K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "embedded")
 COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir()))
-# Models come from one source.
-_EXCLUSIVE = {"model-storage-pvc", "model-storage-s3"}
+# Models come from one source, one autoscaler sets the number of gateways, and with TLS only gateways reach
+# the model servers.
+_EXCLUSIVE = (
+    {"model-storage-pvc", "model-storage-s3"},
+    {"autoscale-inflight", "autoscale-keda"},
+    {"gateway-api-grpc", "tls"},
+)
 
 Manifest = dict[str, Any]
 
 
 def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each overlay with each valid set of components."""
+    """Each overlay alone, with each component, with each valid pair of them, and as in `fullest`."""
     for overlay in OVERLAYS:
-        for number in range(len(COMPONENTS) + 1):
+        for number in range(3):
             for components in itertools.combinations(COMPONENTS, number):
-                if not set(components) >= _EXCLUSIVE:
+                if not any(set(components) >= each for each in _EXCLUSIVE):
                     yield overlay, components
+    yield from fullest()
 
 
 def fullest() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each overlay with all components, once for each source of models."""
-    for overlay, storage in itertools.product(OVERLAYS, sorted(_EXCLUSIVE)):
-        yield overlay, tuple(each for each in COMPONENTS if each not in _EXCLUSIVE - {storage})
+    """Each overlay with all components, once with the first of each exclusive pair and once with the second."""
+    for overlay, chosen in itertools.product(OVERLAYS, (0, 1)):
+        left_out = {sorted(each)[1 - chosen] for each in _EXCLUSIVE}
+        yield overlay, tuple(each for each in COMPONENTS if each not in left_out)
 
 
 def kustomized(folder: Path) -> str:
@@ -54,16 +61,25 @@ def by_kind_and_name(folder: str) -> dict[tuple[str, str], Manifest]:
     return {(each["kind"], each["metadata"]["name"]): each for each in documents}
 
 
-@functools.cache
 def rendered(overlay: str, components: tuple[str, ...] = ()) -> str:
     """The rendered manifests of an overlay with components."""
+    return _rendered(overlay, tuple(f"components/{component}" for component in components))
+
+
+def canary_release() -> str:
+    """The rendered manifests of a second release for a share of the requests."""
+    return _rendered("cpu", ("canary",))
+
+
+@functools.cache
+def _rendered(overlay: str, components: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as name:
         # Kustomize rejects symbolic links and absolute paths.
         folder = Path(name).resolve()
         k8s = os.path.relpath(K8S, folder)
         kustomization = {
             "resources": [f"{k8s}/overlays/{overlay}"],
-            "components": [f"{k8s}/components/{component}" for component in components],
+            "components": [f"{k8s}/{component}" for component in components],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         return kustomized(folder)

@@ -81,11 +81,13 @@ def test_the_runbook_has_no_alert_that_is_none():
     assert re.findall(r"^### (.*)$", runbook, re.MULTILINE) == [each["alert"] for each in ALERTS]
 
 
-def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
-    (shown,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", TEXT, re.DOTALL)
+@pytest.mark.parametrize(("number", "version"), [(0, "0.1.0"), (1, "0.2.0")])
+def test_the_overlays_that_are_shown_can_be_applied(tmp_path, number, version):
+    shown = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", TEXT, re.DOTALL)
+    assert len(shown) == 2
     # Kustomize rejects absolute paths.
     k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
-    (tmp_path / "kustomization.yaml").write_text(shown.replace("../k8s", k8s))
+    (tmp_path / "kustomization.yaml").write_text(shown[number].replace("../k8s", k8s))
     documents = by_kind_and_name(str(tmp_path))
     images = {
         name: document["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -93,10 +95,11 @@ def test_the_overlay_that_is_shown_can_be_applied(tmp_path):
         if kind == "Deployment"
     }
     assert images == {
-        "gateway": "registry.example.org/rockstartf/gateway:0.1.0",
-        "model-server": "registry.example.org/rockstartf/tfserving:0.1.0",
+        "gateway": f"registry.example.org/rockstartf/gateway:{version}",
+        "model-server": f"registry.example.org/rockstartf/tfserving:{version}",
     }
-    assert ("PrometheusRule", "rockstartf") in documents
+    namespace = ("rockstartf", "rockstartf-canary")[number]
+    assert ("Namespace", namespace) in documents
 
 
 @pytest.mark.parametrize("page", ["docs/deploy.md", "docs/containers.md", "k8s/README.md"])

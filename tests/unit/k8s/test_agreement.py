@@ -18,6 +18,7 @@ from tests.manifests import (
     K8S,
     OVERLAYS,
     ROOT,
+    canary_release,
     config_map,
     container,
     fullest,
@@ -164,7 +165,10 @@ def test_only_the_gateway_reaches_the_models(applied):
         if grpc in [port["port"] for port in rule["ports"]]
         for source in rule["from"]
     ]
-    assert callers == [{"podSelector": {"matchLabels": {NAME: "gateway"}}}]
+    own = {"podSelector": {"matchLabels": {NAME: "gateway"}}}
+    assert own in callers
+    # And, where clients may use gRPC, the proxies of the cluster's Gateway.
+    assert len(callers) == 1 + len(of_kind(applied, "GRPCRoute"))
 
 
 def test_a_rollout_waits_for_requests(applied):
@@ -333,3 +337,88 @@ def test_overlays_are_short():
     for overlay in OVERLAYS:
         lines = (K8S / "overlays" / overlay / "kustomization.yaml").read_text().splitlines()
         assert len(lines) <= 15
+
+
+def backends(route):
+    return [each for rule in route["spec"]["rules"] for each in rule["backendRefs"]]
+
+
+def test_routes_lead_to_services_of_the_release(applied):
+    services = of_kind(applied, "Service")
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        for route in of_kind(applied, kind).values():
+            for each in backends(route):
+                assert each["port"] in [
+                    port["port"] for port in services[each["name"]]["spec"]["ports"]
+                ]
+
+
+def test_the_route_has_the_paths_of_the_ingress():
+    applied = manifests("cpu", ("gateway-api",))
+    (ingress,) = of_kind(applied, "Ingress").values()
+    (route,) = of_kind(applied, "HTTPRoute").values()
+    types = {"Exact": "Exact", "Prefix": "PathPrefix"}
+    (rule,) = route["spec"]["rules"]
+    assert [(each["path"]["type"], each["path"]["value"]) for each in rule["matches"]] == [
+        (types[each["pathType"]], each["path"])
+        for each in ingress["spec"]["rules"][0]["http"]["paths"]
+    ]
+
+
+def test_clients_of_model_servers_can_only_predict():
+    applied = manifests("cpu", ("gateway-api", "gateway-api-grpc"))
+    (grpc,) = of_kind(applied, "GRPCRoute").values()
+    (http,) = of_kind(applied, "HTTPRoute").values()
+    (rule,) = grpc["spec"]["rules"]
+    # ModelService, at the same port, can load other models.
+    assert [each["method"] for each in rule["matches"]] == [
+        {"service": "tensorflow.serving.PredictionService"}
+    ]
+    # One host would be a conflict.
+    assert not set(grpc["spec"]["hostnames"]) & set(http["spec"]["hostnames"])
+
+
+def test_a_canary_release_gets_a_share_of_the_requests():
+    stable = manifests("cpu", ("gateway-api", "gateway-api-canary"))
+    canary = list(yaml.safe_load_all(canary_release()))
+    (namespace,) = of_kind(canary, "Namespace")
+    assert {each["metadata"].get("namespace", namespace) for each in canary} == {namespace}
+    assert not of_kind(canary, "Ingress")
+
+    (route,) = of_kind(stable, "HTTPRoute").values()
+    first, second = backends(route)
+    assert (first["weight"], second["weight"]) == (90, 10)
+    assert "namespace" not in first
+    assert second["namespace"] == namespace
+    (grant,) = of_kind(canary, "ReferenceGrant").values()
+    assert grant["spec"]["from"][0]["namespace"] == route["metadata"]["namespace"]
+    assert grant["spec"]["to"][0]["name"] == second["name"]
+
+    # Prometheus compares both.
+    monitored = manifests("cpu", ("monitoring",))
+    for monitor in of_kind(monitored, "ServiceMonitor").values():
+        names = monitor["spec"]["namespaceSelector"]["matchNames"]
+        assert names == [route["metadata"]["namespace"], namespace]
+    policies = [
+        of_kind(each, "NetworkPolicy")["monitoring"]["spec"] for each in (monitored, canary)
+    ]
+    assert policies[0] == policies[1]
+
+
+def test_keda_scales_as_the_autoscalers_do():
+    autoscaler = of_kind(manifests("cpu", ("autoscale-inflight",)), "HorizontalPodAutoscaler")[
+        "gateway"
+    ]["spec"]
+    applied = manifests("cpu", ("autoscale-keda", "monitoring"))
+    assert "gateway" not in of_kind(applied, "HorizontalPodAutoscaler")
+    scaled = of_kind(applied, "ScaledObject")["gateway"]["spec"]
+    assert scaled["scaleTargetRef"]["name"] == autoscaler["scaleTargetRef"]["name"]
+    assert scaled["minReplicaCount"] == autoscaler["minReplicas"]
+    assert scaled["maxReplicaCount"] == autoscaler["maxReplicas"]
+    config = scaled["advanced"]["horizontalPodAutoscalerConfig"]
+    assert config["behavior"] == autoscaler["behavior"]
+    cpu, in_flight = scaled["triggers"]
+    by_cpu, by_requests = autoscaler["metrics"]
+    assert int(cpu["metadata"]["value"]) == by_cpu["resource"]["target"]["averageUtilization"]
+    assert in_flight["metadata"]["threshold"] == by_requests["pods"]["target"]["averageValue"]
+    assert by_requests["pods"]["metric"]["name"] in in_flight["metadata"]["query"]

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from tests.environments import environment
-from tests.manifests import K8S, OVERLAYS, combinations, fullest, rendered
+from tests.manifests import K8S, OVERLAYS, ROOT, canary_release, combinations, fullest, rendered
 
 # kubernetes-validate knows releases up to its own version.
 OLDEST, NEWEST = "1.30", "1.37"
 CHECKS = ["checkov==3.3.30", f"kubernetes-validate=={NEWEST}.0"]
-# Kinds of the Prometheus operator and cert-manager, for which there are no schemas.
+# Kinds of the Gateway API and KEDA, whose schemas we have.
+SCHEMAS = {
+    file.stem: json.loads(file.read_text())
+    for file in (ROOT / "tests" / "testdata" / "kubernetes").glob("*.json")
+}
+# Kinds of the Prometheus operator and cert-manager, for which there are none.
 CUSTOM = {"Certificate", "Issuer", "PrometheusRule", "ServiceMonitor"}
 
 
@@ -29,19 +35,31 @@ def everything() -> dict[str, str]:
     """Each distinct manifest of all combinations."""
     with ThreadPoolExecutor(2) as pool:
         texts = list(pool.map(lambda combination: rendered(*combination), combinations()))
-    documents = dict.fromkeys(part for text in texts for part in text.split("---\n"))
+    documents = dict.fromkeys(
+        part for text in [*texts, canary_release()] for part in text.split("---\n")
+    )
     return {text: yaml.safe_load(text)["kind"] for text in documents}
 
 
 def test_every_combination_renders(everything):
-    assert set(everything.values()) > CUSTOM
+    assert set(everything.values()) > CUSTOM | SCHEMAS.keys()
     assert len(everything) > 40
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_custom_resources_match_their_schemas(everything, kind):
+    found = [yaml.safe_load(text) for text, each in everything.items() if each == kind]
+    assert found
+    for each in found:
+        Draft202012Validator(SCHEMAS[kind]).validate(each)
 
 
 @pytest.mark.parametrize("release", [OLDEST, NEWEST])
 def test_releases_know_every_field(everything, checks, tmp_path, release):
     file = tmp_path / "all.yaml"
-    file.write_text("---\n".join(t for t, kind in everything.items() if kind not in CUSTOM))
+    file.write_text(
+        "---\n".join(t for t, kind in everything.items() if kind not in CUSTOM | SCHEMAS.keys())
+    )
     command = [checks / "kubernetes-validate", "--strict", "-k", release, "--quiet", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
