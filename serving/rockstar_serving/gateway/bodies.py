@@ -348,6 +348,12 @@ def not_chunks() -> InvalidInputError:
     return InvalidInputError("body", expected=expected, got="something else")
 
 
+def small_chunks(size: int) -> InvalidInputError:
+    """The error for a body in thousands of chunks of less than `size` bytes."""
+    expected, got = f"chunks of {size} bytes or more", "thousands of smaller ones"
+    return InvalidInputError("body", expected=expected, got=got, hint="send fewer chunks")
+
+
 def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
     """Decompress chunk by chunk; holds little more than one at a time."""
     inflater: Any = None

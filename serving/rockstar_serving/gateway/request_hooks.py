@@ -89,9 +89,9 @@ def new_context(
     return current
 
 
-def invalid_host(got: str | None) -> InvalidInputError:
+def invalid_host(got: str) -> InvalidInputError:
     """The error for a request without a Host header, or with several (RFC 9112, section 3.2)."""
-    return InvalidInputError("Host", expected="one header with the host", got=(got or "none")[:80])
+    return InvalidInputError("Host", expected="one header with the host", got=got[:80] or "none")
 
 
 def response_headers(
@@ -185,7 +185,7 @@ class RequestHooks:
         method = environ["REQUEST_METHOD"]
         current = new_context(self._config, self._apis[0].name, header, method)
         if "HTTP_HOST" not in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
-            current.error, current.unread = invalid_host(None), True
+            current.error, current.unread = invalid_host(""), True
         tokens = set_gateway(self._here), set_context(current)
         try:
             self._adjust_path(environ)

@@ -32,7 +32,14 @@ from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
-from rockstar_serving.gateway.bodies import hold_body, not_chunks, too_large, too_slow, truncated
+from rockstar_serving.gateway.bodies import (
+    hold_body,
+    not_chunks,
+    small_chunks,
+    too_large,
+    too_slow,
+    truncated,
+)
 from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.context import RequestContext, context, set_context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
@@ -61,6 +68,10 @@ _SMALL_PIXELS = 64 * 64
 _FEW_INSTANCES = 64
 # Small requests in flight; they take little memory and no thread.
 _MOST_SMALL = 1024
+# Chunks of a body that are received before others run.
+_CHUNKS_AT_ONCE = 16
+# Small chunks that a body may have, and their size: each takes as long as a large one.
+_SMALL_CHUNKS, _SMALL_CHUNK = 4096, 64
 # How long the rest of a rejected body is received.
 _DISCARD_S = 2.0
 # Threads beyond those of admitted requests, which reject more.
@@ -260,7 +271,7 @@ class RsgiGateway:
         current.unread = bool(length) or "transfer-encoding" in headers
         small = length is not None and length <= _SMALL_BODY
         try:
-            _require_valid(scope, current)
+            _require_valid(scope, headers, current)
             try:
                 if current.error is not None:
                     raise current.error
@@ -307,19 +318,22 @@ class RsgiGateway:
             await _discard(arriving, current)
             raise too_large(most, f"{length:,} bytes")
         began = time.monotonic()
-        received = ends = 0
-        chunks = []
+        received = count = ends = 0
+        body = io.BytesIO()  # a list of chunks of one byte would take forty times as much
         try:
             async with asyncio.timeout(self._config.upload_timeout):
                 if length is not None and length <= _SMALL_BODY:
-                    body = await protocol()
+                    whole = await protocol()
                     current.unread = False
-                    return body
+                    return whole
                 async for chunk in arriving:
                     # The server's iterator ends with an empty chunk, and adds one for an error.
                     ends += not chunk
-                    chunks.append(chunk)
+                    count += 1
+                    body.write(chunk)
                     received += len(chunk)
+                    if count > _SMALL_CHUNKS and received < count * _SMALL_CHUNK:
+                        raise small_chunks(_SMALL_CHUNK)
                     if received > most:
                         raise too_large(most, "more")
                     hold_body(received, len(chunk))
@@ -333,7 +347,7 @@ class RsgiGateway:
         else:
             if received == length or (length is None and ends < 2):
                 current.unread = False
-                return b"".join(chunks)
+                return body.getvalue()
         finally:
             current.uploading = time.monotonic() - began
         raise not_chunks() if length is None else truncated(length)
@@ -406,7 +420,7 @@ class RsgiGateway:
         current.api = api.name
         body = b""
         try:
-            _require_valid(scope, current)
+            _require_valid(scope, headers, current)
             if current.unread:
                 if self._keys is None or self._keys.owner(presented_key(current)):
                     body = await self._receive(protocol, length, current)
@@ -443,9 +457,16 @@ class RsgiGateway:
 
 
 async def _chunks(protocol: HttpProtocol) -> AsyncIterator[bytes]:
-    """The chunks of a body; unlike the server's iterator, it can be continued."""
+    """The chunks of a body; unlike the server's iterator, it can be continued.
+
+    Chunks that have arrived already do not suspend the coroutine, so it lets others run at times.
+    """
+    count = 0
     async for chunk in protocol:
         yield chunk
+        count += 1
+        if count % _CHUNKS_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> None:
@@ -465,21 +486,21 @@ def _header(headers: Headers, name: str) -> str | None:
     return ",".join(values) if values else None
 
 
-def _require_valid(scope: Scope, current: RequestContext) -> None:
+def _require_valid(scope: Scope, headers: Headers, current: RequestContext) -> None:
     """Reject what the server lets pass, but RFC 9110 and 9112 do not, and close the connection.
 
     Raises:
         InvalidInputError: the method is not in upper case, there is no Host header, or several.
         ProblemError: a coding of the body other than chunked.
     """
-    host, coding = current.header("host"), current.header("transfer-encoding")
+    hosts, codings = headers.get_all("host"), headers.get_all("transfer-encoding")
     error: Exception
-    if (host is None and scope.http_version == "1.1") or (host and "," in host):
-        error = invalid_host(host)
+    if len(hosts) > 1 or (not hosts and scope.http_version == "1.1"):
+        error = invalid_host(", ".join(hosts))
     elif not scope.method.isupper():
         error = InvalidInputError("method", expected="upper case, as in GET", got=scope.method[:40])
-    elif coding is not None and coding.lower() != "chunked":
-        text = f"Transfer-Encoding: expected chunked, got {coding[:80]}"
+    elif codings and [coding.lower() for coding in codings] != ["chunked"]:
+        text = f"Transfer-Encoding: expected chunked, got {', '.join(codings)[:80]}"
         error = ProblemError(HTTPStatus.NOT_IMPLEMENTED, text, Code.UNIMPLEMENTED)
     else:
         return
