@@ -2,6 +2,7 @@
 
 import http.server
 import socket
+import ssl
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from rockstar_serving import probe
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import GrpcOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
+from tests.certificates import issued
 from tests.model_fixtures import write_version
 
 
@@ -22,20 +24,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def http_address():
+@pytest.fixture(params=["http", "https"])
+def url(request):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if request.param == "https":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            issued("elsewhere").configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"127.0.0.1:{server.server_port}"
+        yield f"{request.param}://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
 
 
-def test_http(http_address, capsys):
-    assert probe.main([f"http://{http_address}/livez"]) == 0
-    assert probe.main([f"http://{http_address}/readyz"]) == 1
-    assert capsys.readouterr().err == f"http://{http_address}/readyz: answers 503\n"
+def test_http(url, capsys):
+    assert probe.main([f"{url}/livez"]) == 0
+    assert probe.main([f"{url}/readyz"]) == 1
+    assert capsys.readouterr().err == f"{url}/readyz: answers 503\n"
 
 
 @pytest.mark.parametrize(
