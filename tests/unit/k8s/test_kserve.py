@@ -162,3 +162,15 @@ def unknown_fields(value, kind: str, fields: dict[str, dict[str, str]], path="")
         if name in fields[kind]
         for each in unknown_fields(item, fields[kind][name], fields, f"{path}.{name}")
     ]
+
+
+def test_the_runtime_starts_as_many_threads_as_in_the_base(manifests):
+    (server,) = manifests["ServingRuntime", "rockstartf"]["spec"]["containers"]
+    (base,) = by_kind_and_name("k8s/base")["Deployment", "model-server"]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert server["resources"]["limits"]["cpu"] == base["resources"]["limits"]["cpu"]
+    threads = re.compile("--(tensorflow_int|grpc_max_threads|rest_api_num_threads)")
+    assert {each for each in server["args"] if threads.match(each)} == {
+        each for each in base["args"] if threads.match(each)
+    }
