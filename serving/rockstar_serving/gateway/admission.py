@@ -14,6 +14,9 @@ from rockstar_serving.gateway.context import RequestContext, Verdict
 
 # Seconds between two checks of the uploads.
 _CHECK_S = 0.25
+# Processor time for reading a body: any, and more for larger ones.
+_FREE_CPU_S = 0.1
+_BYTES_PER_CPU_S = 2**20
 # Uploads that may wait for bytes, each in a thread; the oldest make room for more.
 _MOST_WAITING = 256
 # An upload counts as a request in flight once it is larger than this: it takes memory.
@@ -212,6 +215,7 @@ class Upload:
         received: bytes so far.
         late: whether its time is over.
         seconds: time spent waiting for it so far.
+        cpu_seconds: processor time spent on it so far.
     """
 
     def __init__(
@@ -230,7 +234,7 @@ class Upload:
         self.began = time.monotonic()
         self.received = 0
         self.late = False
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
 
     def read(self, stream: _Stream, size: int) -> bytes:
         """Up to `size` bytes of the body; none at its end, or if it is late or rejected.
@@ -242,7 +246,7 @@ class Upload:
             data = stream.read(size)
             self.received += len(data)
             return data
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.thread_time()
         # Ends the wait for a client that sends nothing at all.
         self._connection.settimeout(max(0.001, self.began + self._uploads.seconds - began))
         number = self._uploads.watch(self)
@@ -255,6 +259,7 @@ class Upload:
             self._uploads.unwatch(number)
             self._connection.settimeout(self._current.timeout)
             self.seconds += time.monotonic() - began
+            self.cpu_seconds += time.thread_time() - began_cpu
         self.received += len(data)
         if self.received > _MAX_UNCOUNTED_BYTES and not self.admit():
             return b""
@@ -266,6 +271,12 @@ class Upload:
         if current.verdict == "receiving":
             current.verdict = self._uploads.admission.enter(current.timeout)
         return current.verdict in ("admitted", "unlimited")
+
+    @property
+    def costly(self) -> bool:
+        """Whether it takes far more processor time than its size explains, as tiny chunks do."""
+        most = _FREE_CPU_S + self.received / _BYTES_PER_CPU_S
+        return self.cpu_seconds > most
 
     @property
     def ended(self) -> bool:

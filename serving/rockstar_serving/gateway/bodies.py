@@ -73,6 +73,9 @@ _ZIP_MEMBER = b"PK\1\2"
 _DATA_URL = "data:image/"
 
 _CHUNK = 64 * 1024
+# Of a chunked body, whose chunks may be tiny.
+_CHUNKED_PIECE = 16 * 1024
+SMALL_CHUNK = 64
 # Not codings: clients often put the charset here.
 _NO_CODINGS = ("identity", "utf-8", "utf8")
 _GZIP_STARTS = b"\x1f"
@@ -288,12 +291,14 @@ def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
     if length is None and "wsgi.input_terminated" not in environ:
         return
     # A chunked body does not declare its length.
-    end = most + 1 if length is None else length
+    end, piece = (most + 1, _CHUNKED_PIECE) if length is None else (length, _CHUNK)
     stream = environ["wsgi.input"]
     upload = Upload(here.uploads, current, environ.get("gunicorn.socket"))
     try:
-        while upload.received < end and (
-            data := upload.read(stream, min(_CHUNK, end - upload.received))
+        while (
+            upload.received < end
+            and not upload.costly
+            and (data := upload.read(stream, min(piece, end - upload.received)))
         ):
             hold_body(upload.received, len(data))
             yield data
@@ -313,6 +318,8 @@ def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
         raise rejection(current.verdict)
     if upload.received > most:
         raise too_large(most, "more")
+    if upload.costly:
+        raise small_chunks()
     if length is not None and upload.received < length:
         current.unread = True  # the connection ends
         raise truncated(length)
@@ -348,9 +355,9 @@ def not_chunks() -> InvalidInputError:
     return InvalidInputError("body", expected=expected, got="something else")
 
 
-def small_chunks(size: int) -> InvalidInputError:
-    """The error for a body in thousands of chunks of less than `size` bytes."""
-    expected, got = f"chunks of {size} bytes or more", "thousands of smaller ones"
+def small_chunks() -> InvalidInputError:
+    """The error for a body in thousands of chunks that are smaller than SMALL_CHUNK."""
+    expected, got = f"chunks of {SMALL_CHUNK} bytes or more", "thousands of smaller ones"
     return InvalidInputError("body", expected=expected, got=got, hint="send fewer chunks")
 
 

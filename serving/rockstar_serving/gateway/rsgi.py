@@ -33,6 +33,7 @@ from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
 from rockstar_serving.gateway.bodies import (
+    SMALL_CHUNK,
     hold_body,
     not_chunks,
     small_chunks,
@@ -70,8 +71,8 @@ _FEW_INSTANCES = 64
 _MOST_SMALL = 1024
 # Chunks of a body that are received before others run.
 _CHUNKS_AT_ONCE = 16
-# Small chunks that a body may have, and their size: each takes as long as a large one.
-_SMALL_CHUNKS, _SMALL_CHUNK = 4096, 64
+# Small chunks that a body may have: each takes as long as a large one.
+_SMALL_CHUNKS = 4096
 # How long the rest of a rejected body is received.
 _DISCARD_S = 2.0
 # Threads beyond those of admitted requests, which reject more.
@@ -332,8 +333,8 @@ class RsgiGateway:
                     count += 1
                     body.write(chunk)
                     received += len(chunk)
-                    if count > _SMALL_CHUNKS and received < count * _SMALL_CHUNK:
-                        raise small_chunks(_SMALL_CHUNK)
+                    if count > _SMALL_CHUNKS and received < count * SMALL_CHUNK:
+                        raise small_chunks()
                     if received > most:
                         raise too_large(most, "more")
                     hold_body(received, len(chunk))
