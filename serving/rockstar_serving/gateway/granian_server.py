@@ -35,7 +35,7 @@ _OVERLAP_S = 2.0
 # A worker that is started this often within so many seconds cannot run.
 _MANY_STARTS, _MANY_STARTS_S = 5, 30.0
 # How long workers keep serving when their parent is killed: until another gateway serves.
-_ORPHAN_S = 15.0
+_ORPHAN_S = 15
 # What workers get then.
 _ORPHANED = signal.SIGUSR1
 # Lines of Granian in the gateway's format.
@@ -133,7 +133,7 @@ class GranianServer:
     def _load(self, application: Callable[..., Any], on_ready: Callable[[], None]) -> Any:
         """The application; called in each worker, after the fork."""
         # Until Granian handles signals in this process, they must end it.
-        for number in (signal.SIGTERM, signal.SIGINT, _ORPHANED):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, _ORPHANED):
             signal.signal(number, signal.SIG_DFL)
         at_end_of_parent(_ORPHANED)()
         lifecycle = self._lifecycle
@@ -152,7 +152,9 @@ class GranianServer:
     def _outlive_parent(self) -> None:
         """Serve until another gateway does, if there is a supervisor to start it; then stop."""
         self._lifecycle.retire_workers()
-        delay = _ORPHAN_S if self._config.bind.startswith("fd://") else 0.0
+        delay = _ORPHAN_S if self._config.bind.startswith("fd://") else 0
+        # Nobody else ends a worker that does not stop: SIGALRM does by default.
+        signal.alarm(delay + self._config.grace + 1)
         asyncio.get_running_loop().call_later(delay, os.kill, os.getpid(), signal.SIGTERM)
 
     def _announce(self, url: str) -> None:
