@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.structure import (
     ROOT,
@@ -19,6 +20,7 @@ from benchmarks.structure import (
     image_prediction,
     model_server,
 )
+from rockstar_serving.gateway import backends
 from rockstar_serving.model_server.options import RestOptions
 from tests.images import png, stroke
 from tests.versions import write_classifier
@@ -46,6 +48,8 @@ def trace_predictions(models: Path) -> dict[str, list[str]]:
             count(trace, grpc_prediction(server.grpc_port, "toy", (1, 8, 8, 1)))
             files["grpc"] = list(trace.files)
             with (
+                # The model is quick, but not while it is traced.
+                mock.patch.object(backends, "_QUICK_S", 60.0),
                 gateway_config(models, "toy", server.grpc_port) as config,
                 application(config) as app,
             ):
