@@ -122,6 +122,7 @@ def test_counters_do_not_go_back_when_workers_end(start_gateway, toy_server, tmp
 def test_a_worker_that_is_killed_again_and_again_does_not_end_the_others(start_gateway):
     gateway = start_gateway("--workers=2")
     for _ in range(3):
+        until(lambda: len(gateway.workers()) == 2)
         other, newest = gateway.workers()
         os.kill(newest, signal.SIGKILL)
         until(lambda: set(gateway.workers()) - {other, newest})  # noqa: B023
