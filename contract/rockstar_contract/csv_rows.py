@@ -27,6 +27,8 @@ _DELIMITERS = "\t;|,\x1f\x01^~: "
 _SAMPLE = 200
 SAMPLE_SIZE = 2**18
 GZIP = b"\x1f\x8b"
+# Each costs time, even if it is empty. Files have one, or one for each 64 KB.
+MAX_GZIP_MEMBERS = 1000
 # Signatures of ZIP archives, such as .xlsx and .ods, and of old Office files, such as .xls.
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 SAVE_AS_CSV = "save the sheet as CSV (UTF-8)"
@@ -416,6 +418,9 @@ def _line(above: bytes) -> int:
 
 
 def _decompress(data: bytes, field: str, max_bytes: int | None) -> bytes:
+    if max_bytes is not None and (members := data.count(GZIP + b"\x08")) > MAX_GZIP_MEMBERS:
+        expected = f"a gzip file of at most {MAX_GZIP_MEMBERS:,} members"
+        raise InvalidInputError(field, expected=expected, got=f"{members:,}")
     try:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(-1 if max_bytes is None else max_bytes + 1)

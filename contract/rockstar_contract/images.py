@@ -350,7 +350,7 @@ def _used_chunks(png: bytes) -> bytes:
     """Drop the chunks whose content is not used, which may be large when decompressed."""
     kept, start, at = [], 0, 8
     for _ in range(_MAX_CHUNKS):
-        if at + 8 > len(png):
+        if at + 8 > len(png) or png[at + 4 : at + 8] == b"IEND":
             kept.append(png[start:])
             return b"".join(kept) if start else png
         (length,) = struct.unpack_from(">I", png, at)
@@ -377,7 +377,10 @@ def _repair(data: bytes, kind: str) -> bytes:
 def _critical_chunks(png: bytes) -> bytes:
     """Keep the chunks for pixels and orientation; drop texts, profiles and wrong checksums."""
     kept, at = [_PNG], 8
-    while at + 8 <= len(png):
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(png) or png[at + 4 : at + 8] == b"IEND":
+            kept.append(b"\0\0\0\0IEND\xaeB`\x82")
+            return b"".join(kept)
         (length,) = struct.unpack_from(">I", png, at)
         name, chunk = png[at + 4 : at + 8], png[at : at + 12 + length]
         if name in (b"IDAT", b"IHDR", b"PLTE"):
@@ -389,10 +392,7 @@ def _critical_chunks(png: bytes) -> bytes:
         ):
             kept.append(chunk)
         at += len(chunk)
-        if len(kept) > _MAX_CHUNKS:
-            raise ValueError("too many chunks")
-    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
-    return b"".join(kept)
+    raise ValueError("too many chunks")
 
 
 def _is_truncated(image: Image.Image) -> bool:

@@ -25,7 +25,13 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
-from rockstar_contract.csv_rows import CSV_ENDINGS, SAVE_AS_CSV, read_rows, spreadsheet_name
+from rockstar_contract.csv_rows import (
+    CSV_ENDINGS,
+    MAX_GZIP_MEMBERS,
+    SAVE_AS_CSV,
+    read_rows,
+    spreadsheet_name,
+)
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
@@ -171,7 +177,11 @@ def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
 
 def whole_body(current: RequestContext, config: GatewayConfig) -> bytes:
     """The body of a request, decompressed; raises what body_chunks() does."""
-    return b"".join(body_chunks(current, config))
+    # Not a list of chunks: freed between other objects, they would keep the process large.
+    body = io.BytesIO()
+    for chunk in body_chunks(current, config):
+        body.write(chunk)
+    return body.getvalue()
 
 
 def hold_body(received: int, more: int) -> None:
@@ -364,7 +374,7 @@ def small_chunks() -> InvalidInputError:
 def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
     """Decompress chunk by chunk; holds little more than one at a time."""
     inflater: Any = None
-    produced = 0
+    produced = members = 0
     try:
         for chunk in chunks:
             data, more = chunk, bool(chunk)
@@ -374,6 +384,9 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                     is_member = coding == "gzip" and data.startswith(_GZIP_STARTS)
                     if inflater is not None and not is_member:
                         break
+                    members += 1
+                    if members > MAX_GZIP_MEMBERS:
+                        raise _not_compressed(coding, f"more than {MAX_GZIP_MEMBERS:,} members")
                     if coding == "gzip":
                         window = 16 + zlib.MAX_WBITS
                     else:

@@ -80,7 +80,7 @@ def read_form(content_type: str, chunks: Iterable[bytes]) -> list[Part]:
     )
     parts: list[Part] = []
     segment: MultipartSegment | None = None
-    data: list[bytes] = []
+    data = bytearray()  # see bodies.whole_body
     received = 0
     try:
         for chunk in chunks:
@@ -88,11 +88,11 @@ def read_form(content_type: str, chunks: Iterable[bytes]) -> list[Part]:
             # An empty chunk would mean the end.
             for event in parser.parse(chunk) if chunk else ():
                 if isinstance(event, MultipartSegment):
-                    segment, data = event, []
+                    segment, data = event, bytearray()
                 elif event is not None:
-                    data.append(event)
+                    data += event
                 elif segment is not None:
-                    parts.append(_part(segment, b"".join(data)))
+                    parts.append(_part(segment, bytes(data)))
     except ParserLimitReached as error:
         raise TooLargeError(
             "body",

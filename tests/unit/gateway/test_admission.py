@@ -163,6 +163,18 @@ def test_an_npz_file_that_declares_less_than_it_holds(http):
     assert peak < 5_000_000
 
 
+def test_gzip_of_very_many_empty_members_is_rejected(http):
+    data = gzip.compress(b"") * 2_000
+    for path, headers in (
+        ("/predict/toy", {"Content-Type": "image/png", "Content-Encoding": "gzip"}),
+        ("/predict/toy", {"Content-Type": "text/csv"}),
+    ):
+        response = http.post(path, data=data, headers=headers)
+        assert response.status_code == 400
+        assert "1,000 members" in response.text
+    assert post(http, data=gzip.compress(IMAGE), Content_Encoding="gzip").status_code == 200
+
+
 def test_failed_uploads_are_freed_with_their_responses(http):
     text = "?" * 1_000_000
     # One of them is valid JSON but no image; partial=true keeps the errors of examples.
