@@ -71,6 +71,10 @@ _UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Far more than files have. A smaller PNG has no room for much metadata.
 _MAX_CHUNKS = 50_000
 _PLAIN_PNG = 1024
+# Of TIFF: values of all tags, without texts and bytes, which stay as they are.
+_MAX_TAG_VALUES = 200_000
+_PLAIN_TYPES = (1, 2, 7)
+_MAX_ICONS = 256
 # Of TIFF: width and height of tiles.
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -248,6 +252,8 @@ def _decode(
     if kind in ("ICO", "CUR"):
         for width, height in _icon_sizes(data):
             _require_size(width, height, field, max_pixels)
+    if kind == "TIFF":
+        _require_few_values(data, field)
     if kind == "AVIF":
         # Decode the still image, not the first frame of a track, whose size is unknown before.
         data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
@@ -318,7 +324,10 @@ def _too_large(field: str, max_pixels: int, got: str) -> TooLargeError:
 
 def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     """The sizes of the images in an icon, from the images, because its directory may be wrong."""
-    for at in range(6, 6 + 16 * struct.unpack_from("<H", data, 4)[0], 16):
+    (icons,) = struct.unpack_from("<H", data, 4)
+    if icons > _MAX_ICONS:
+        raise ValueError("too many icons")
+    for at in range(6, 6 + 16 * icons, 16):
         (start,) = struct.unpack_from("<I", data, at + 12)
         if data[start : start + 8] == _PNG:
             yield struct.unpack_from(">II", data, start + 16)
@@ -338,6 +347,24 @@ def _require_few_scans(data: bytes, field: str, most: int) -> None:
         if marker == 0xDA:
             found = _ENTROPY_CODED_END.search(data, at)
             at = found.start() if found else len(data)
+
+
+def _require_few_values(tiff: bytes, field: str) -> None:
+    """Limit the values of the tags, which become Python objects when the file is opened."""
+    order, is_big = "<" if tiff.startswith(b"II") else ">", tiff[2:4] in (b"+\0", b"\0+")
+    number, head, length = ("Q", 8, 20) if is_big else ("I", 2, 12)
+    values = 0
+    try:
+        (start,) = struct.unpack_from(order + number, tiff, 8 if is_big else 4)
+        (entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), tiff, start)
+        for at in range(start + head, start + head + length * entries, length):
+            kind, count = struct.unpack_from(f"{order}H{number}", tiff, at + 2)
+            values += 1 if kind in _PLAIN_TYPES else count
+            if values > _MAX_TAG_VALUES:
+                expected = f"a TIFF of at most {_MAX_TAG_VALUES:,} values in its tags"
+                raise InvalidInputError(field, expected=expected, got="more", hint="save it again")
+    except struct.error:
+        pass  # truncated
 
 
 def _tile_size(tiff: Image.Image) -> tuple[int, int]:

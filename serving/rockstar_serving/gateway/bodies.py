@@ -376,8 +376,12 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
     inflater: Any = None
     produced = members = 0
     try:
-        for chunk in chunks:
-            data, more = chunk, bool(chunk)
+        # Small pieces, because zlib copies the rest of one again and again.
+        pieces = (
+            chunk[at : at + _CHUNK] for chunk in chunks for at in range(0, len(chunk), _CHUNK)
+        )
+        for piece in pieces:
+            data, more = piece, True
             while more:
                 if inflater is None or inflater.eof:
                     # gzip may have several members; other trailing data is ignored, as by gzip(1).

@@ -480,6 +480,16 @@ def test_the_tiles_of_a_tiff_count():
         decode_image(data)
 
 
+@pytest.mark.parametrize("is_big", [False, True])
+def test_tiffs_of_very_many_strips_are_rejected(is_big):
+    head, entry = (b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1), "<HHQQ")
+    if not is_big:
+        head, entry = (b"II*\0" + struct.pack("<IH", 8, 1), "<HHII")
+    data = head + struct.pack(entry, 273, 4, 300_000, 50) + bytes(1_300_000)
+    with pytest.raises(InvalidInputError, match="200,000 values in its tags"):
+        decode_image(data)
+
+
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_memory_is_reserved_before_a_larger_image_is_decoded(format):
     sizes: list[int] = []
