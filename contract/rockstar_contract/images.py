@@ -68,8 +68,8 @@ _DECODING, _WORKING = 6, 28
 _SMALL = 2**15
 # Chunks of a PNG with metadata that is not used; some of it is compressed, a thousandfold at best.
 _UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-# Far more than files have. A smaller PNG has no room for much metadata.
-_MAX_CHUNKS = 50_000
+# Far more chunks, segments or comments than files have. A small PNG has no room for much metadata.
+_MAX_CHUNKS = 20_000
 _PLAIN_PNG = 1024
 # Of TIFF: values of all tags, without texts and bytes, which stay as they are.
 _MAX_TAG_VALUES = 200_000
@@ -254,6 +254,10 @@ def _decode(
             _require_size(width, height, field, max_pixels)
     if kind == "TIFF":
         _require_few_values(data, field)
+    if kind == "JPEG":
+        _require_few_segments(data)
+    if kind == "GIF" and data.count(b"!\xfe") > _MAX_CHUNKS:
+        raise ValueError("too many comments")
     if kind == "AVIF":
         # Decode the still image, not the first frame of a track, whose size is unknown before.
         data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
@@ -333,6 +337,18 @@ def _icon_sizes(data: bytes) -> Iterator[tuple[int, int]]:
             yield struct.unpack_from(">II", data, start + 16)
         else:
             yield struct.unpack_from("<II", data, start + 4)
+
+
+def _require_few_segments(jpeg: bytes) -> None:
+    """Limit the segments before the pixels of a JPEG, all of which Pillow keeps."""
+    at = 2
+    for _ in range(_MAX_CHUNKS):
+        if jpeg[at : at + 1] != b"\xff" or jpeg[at + 1 : at + 2] in (b"\xda", b""):
+            return
+        # A marker may start with several bytes.
+        is_fill = jpeg[at + 1] == 0xFF
+        at += 1 if is_fill else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    raise ValueError("too many segments")
 
 
 def _require_few_scans(data: bytes, field: str, most: int) -> None:

@@ -67,6 +67,8 @@ _DEFAULT_TYPES = ("", _FORM_FIELDS, "text/plain")
 _UNCOUNTED, _PLAIN_BODY = 256 * 1024, 128 * 1024
 # Most values of a JSON document, and of a CSV file: a few bytes each, but many in memory.
 _MAX_VALUES, _MAX_CELLS = 1_500_000, 500_000
+# Most names in the objects of a JSON document, which take far longer than its values.
+_MAX_NAMES = 300_000
 # Twice what they take: parsing holds the interpreter's lock, so that more at a time would not be
 # faster, and other requests would wait longer.
 _LIST_BYTES, _VALUE_BYTES = 160, 64
@@ -251,11 +253,13 @@ def check_json(body: bytes) -> None:
     if len(body) <= _PLAIN_BODY:
         return
     lists, values = body.count(b"[") + body.count(b"{"), body.count(b",")
-    if lists + values > _MAX_VALUES:
+    names = body.count(b":")
+    if lists + values > _MAX_VALUES or names > _MAX_NAMES:
         raise TooLargeError(
             "body",
-            expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects",
-            got=f"{lists + values:,}",
+            expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
+            f"{_MAX_NAMES:,} names",
+            got=f"{lists + values:,} and {names:,}",
             hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
         )
     hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)

@@ -460,6 +460,21 @@ def test_pngs_of_very_many_chunks_are_rejected():
     assert np.array_equal(decode_image(whole + bytes(1_000_000)), decode_image(whole))
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xe1\0\x02", b"\xff"])
+def test_jpegs_of_very_many_segments_are_rejected(segment):
+    whole = jpeg(seven())
+    with pytest.raises(InvalidInputError, match="a damaged or truncated JPEG"):
+        decode_image(whole[:2] + segment * 60_000 + whole[2:])
+    assert decode_image(whole[:2] + segment * 60 + whole[2:]).shape == (64, 64, 1)
+
+
+def test_gifs_of_very_many_comments_are_rejected():
+    whole = encoded(seven(), "GIF")
+    palette = 13 + 3 * 2 ** ((whole[10] & 7) + 1)
+    with pytest.raises(InvalidInputError, match="a damaged or truncated GIF"):
+        decode_image(whole[:palette] + b"!\xfe\x01x\0" * 60_000 + whole[palette:])
+
+
 def test_the_tiles_of_a_tiff_count():
     # A tile may be much larger than the image.
     tags = {

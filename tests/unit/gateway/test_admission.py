@@ -121,6 +121,8 @@ def test_json_of_too_many_values_is_not_parsed(http, memory, path, beginning, en
         assert response.status_code == 413
         assert "1,500,000 values" in response.text
         assert peak < 20_000_000
+    many_names = filled('{"instances": [{"": 0', ',"1" : 0', "}]}", 3_000_000)
+    assert http.post(path, data=many_names, content_type=JSON).status_code == 413
     body = filled(beginning, ",0", end, 1_000_000)
     assert http.post(path, data=body, content_type=JSON).status_code == 400
     for limit in (memory.bodies, memory.decoding(0), memory.decoding(2**30)):
