@@ -75,6 +75,8 @@ _PLAIN_PNG = 1024
 _MAX_TAG_VALUES = 200_000
 _PLAIN_TYPES = (1, 2, 7)
 _MAX_ICONS = 256
+# Compressions of BMP that Pillow decodes in Python, which takes a second for each megabyte.
+_RUN_LENGTHS, _MAX_RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0"), 2**20
 # Of TIFF: width and height of tiles.
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -256,6 +258,13 @@ def _decode(
         _require_few_values(data, field)
     if kind == "JPEG":
         _require_few_segments(data)
+    if kind == "BMP" and data[30:34] in _RUN_LENGTHS and len(data) > _MAX_RUN_LENGTHS:
+        raise InvalidInputError(
+            field,
+            expected=f"a run-length encoded BMP of at most {_MAX_RUN_LENGTHS:,} bytes",
+            got=f"{len(data):,} bytes",
+            hint="save it as PNG",
+        )
     if kind == "GIF" and data.count(b"!\xfe") > _MAX_CHUNKS:
         raise ValueError("too many comments")
     if kind == "AVIF":

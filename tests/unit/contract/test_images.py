@@ -468,6 +468,13 @@ def test_jpegs_of_very_many_segments_are_rejected(segment):
     assert decode_image(whole[:2] + segment * 60 + whole[2:]).shape == (64, 64, 1)
 
 
+def test_large_run_length_encoded_bmps_are_rejected():
+    data = bytearray(encoded(seven(), "BMP")) + bytes(2**20)
+    data[30] = 1
+    with pytest.raises(InvalidInputError, match="at most 1,048,576 bytes"):
+        decode_image(bytes(data))
+
+
 def test_gifs_of_very_many_comments_are_rejected():
     whole = encoded(seven(), "GIF")
     palette = 13 + 3 * 2 ** ((whole[10] & 7) + 1)
