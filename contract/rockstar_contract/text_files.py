@@ -7,6 +7,9 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+# Far more than configuration files have.
+_MAX_BYTES = 32 * 2**20
+
 
 class EncodingError(ValueError):
     """A file that is not UTF-8; the message says how to fix it."""
@@ -25,10 +28,13 @@ def read_text(path: Path) -> str:
     """Read a configuration file in UTF-8, with or without a byte order mark.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is no regular file, or is larger than 32 MiB.
         EncodingError: it has another encoding.
     """
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise OSError(errno.EFBIG, "it is larger than 32 MiB", str(path))
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
         raise EncodingError("expected UTF-8, got UTF-16: save the file as UTF-8")
     try:

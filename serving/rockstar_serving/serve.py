@@ -164,6 +164,10 @@ def require_free_ports(options: ServeOptions) -> None:
 
 
 def _require_free_model_server_ports(options: ServeOptions) -> None:
+    ports = [port for port in (options.port, options.grpc_port, options.rest_port) if port]
+    if len(set(ports)) < len(ports):
+        given = ", ".join(map(str, ports))
+        raise ServeError(f"--port, --grpc-port, --rest-port: expected different ports, got {given}")
     require_free(options.model_server_host, options.grpc_port, "--grpc-port")
     require_free(options.model_server_host, options.rest_port, "--rest-port")
 

@@ -209,6 +209,7 @@ def test_serve_errors(models, tmp_path):
     refused(f"--models={models}", "--model=nose", naming="cnn, logistic, mlp")
     refused(f"--models={models}", "--port=99999", naming="99999", code=2)
     refused(f"--models={models}", "--host=192.0.2.1", naming="192.0.2.1")
+    refused(f"--models={models}", "--grpc-port=8765", "--rest-port=8765", naming="different ports")
     refused("--tfserving=somewhere", "--model=cnn", naming="expected HOST:PORT")
     broken = tmp_path / "cnn" / "1"
     broken.mkdir(parents=True)

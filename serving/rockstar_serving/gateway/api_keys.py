@@ -295,7 +295,7 @@ def read_toml(path: Path, error_type: type[ValueError]) -> dict[str, Any]:
         raise error_type(f"{path} cannot be read: {error.strerror}") from error
     except EncodingError as error:
         raise error_type(f"{path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise error_type(f"{path} is not TOML: {error}") from error
 
 

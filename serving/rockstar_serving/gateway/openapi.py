@@ -74,7 +74,7 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
 @lru_cache(maxsize=16)  # it takes ten times as long as a prediction
 def _document_text(config: GatewayConfig, models: tuple[str, ...], root: str) -> bytes:
     described = document(config, models, root)
-    return orjson.dumps(described, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(described, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @cache

@@ -190,12 +190,16 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             # The client should connect again, to another gateway; or it has asked for this, which
             # gunicorn finds only in a header of its own.
             request.force_close()
-        names = [name for name, _ in request.headers]
-        if "SCRIPT_NAME" in names and "X-FORWARDED-PREFIX" not in names:
-            # gunicorn accepts the prefix only if the proxy did not remove it from the path. It has
-            # already dropped the header if the proxy is not trusted.
-            index = names.index("SCRIPT_NAME")
-            request.headers[index] = ("X-FORWARDED-PREFIX", request.headers[index][1])
+        # gunicorn accepts SCRIPT_NAME only if the proxy did not remove it from the path. It has
+        # already dropped the header if the proxy is not trusted.
+        headers = [(name, value) for name, value in request.headers if name != "SCRIPT_NAME"]
+        if "X-FORWARDED-PREFIX" not in dict(headers):
+            headers += [
+                ("X-FORWARDED-PREFIX", value)
+                for name, value in request.headers
+                if name == "SCRIPT_NAME"
+            ]
+        request.headers = headers
 
 
 def _await_close(connection: socket.socket) -> None:

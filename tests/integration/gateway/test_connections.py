@@ -467,6 +467,7 @@ def test_a_proxy_may_mount_it_under_a_path(gateway, start, header):
     assert document.json()["servers"] == [{"url": "/ml"}]
     page = requests.get(f"{gateway.url}/ml", headers=prefix, timeout=30, allow_redirects=False)
     assert page.headers["Location"] == "/ml/"
+    assert gateway.predict(**{"X-Forwarded-Prefix": "/ml", "SCRIPT_NAME": "/other"}).ok
 
     elsewhere = start("--trusted-proxies=10.0.0.0/8")
     assert elsewhere.predict(path="/ml/predict/toy", **prefix).status_code == 404

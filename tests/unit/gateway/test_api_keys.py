@@ -107,7 +107,15 @@ def test_a_changed_file_is_read_again(keyed):
     assert keys.take("bob") == 0
 
 
-@pytest.mark.parametrize("text", [None, "", "[keys", entry("alice", "rate = 5")])
+def test_a_pipe_instead_of_the_file_keeps_the_earlier_keys(keyed, tmp_path, caplog):
+    keys, replace = keyed
+    replace(None)
+    os.mkfifo(tmp_path / "keys.toml")
+    assert owners(keys, "alice", "bob") == ["alice", ""]
+    assert "regular file" in caplog.text
+
+
+@pytest.mark.parametrize("text", [None, "", "[keys", "a=" + 5000 * "[", entry("alice", "rate = 5")])
 def test_a_file_that_cannot_be_used_keeps_the_earlier_keys(keyed, text, caplog):
     keys, replace = keyed
     replace(text)
