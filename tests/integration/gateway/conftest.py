@@ -149,6 +149,14 @@ class Gateway:
         except requests.RequestException:
             return False
 
+    def has_started(self) -> bool:
+        """Whether it is ready, with all its workers: the first one may respond before others exist."""
+        options = self.process.args
+        assert isinstance(options, list)
+        given = [option for option in map(str, options) if option.startswith("--workers=")]
+        expected = int(given[-1].partition("=")[2]) if given else 2
+        return len(self.workers()) >= expected and self.ready()
+
     def workers(self) -> list[int]:
         pid = self.process.pid
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -236,7 +244,7 @@ def start_gateway(toy_server, tmp_path, host) -> Iterator:
         log = tmp_path / f"gateway-{len(gateways)}.log"
         gateway = launch(toy_server.port, log, "--model=toy", *arguments, server=host, **options)
         gateways.append(gateway)
-        until(gateway.ready, what="a gateway that is ready")
+        until(gateway.has_started, what="a gateway that is ready")
         return gateway
 
     yield start

@@ -98,8 +98,8 @@ def test_files_are_read_again_on_sighup_and_no_request_is_lost(start_gateway, tm
 def test_workers_end_with_their_parent(start_gateway):
     (port,) = free_ports(1)
     gateway = start_gateway("--workers=2", f"--bind=127.0.0.1:{port}", port=port)
-    until(lambda: len(gateway.workers()) == 2, what="both workers")
     workers = gateway.workers()
+    assert len(workers) == 2
     gateway.process.kill()
     until(lambda: not any(is_running(pid) for pid in workers))
 
