@@ -40,7 +40,7 @@ FAILURES = 5
 PAUSE_S = 1.0
 # A call that is expected to take less runs on the event loop: a thread would cost more CPU.
 _QUICK_S = 0.003
-# After each call, the least time that a row took counts this much more.
+# After each call in a thread, the least time that a row took counts this much more.
 _SLOWER = 1.1
 
 # Errors that one bad input can cause: each request of the batch is then sent alone.
@@ -220,7 +220,6 @@ def call_together(
     try:
         inputs = query.inputs
         if len(batch) > 1:
-            observer.joined(query.model, len(batch))
             inputs = {
                 name: np.concatenate([request.query.inputs[name] for request in batch])
                 for name in inputs
@@ -229,12 +228,14 @@ def call_together(
         timeout = max(request.deadline for request in batch) - time.monotonic()
         if timeout <= 0:
             raise late()
-        return _split(predict(replace(query, inputs=inputs, timeout=timeout)), batch)
+        outcomes = _split(predict(replace(query, inputs=inputs, timeout=timeout)), batch)
     except CallError as error:
-        if error.code in _MAYBE_ONE_REQUEST and len(batch) > 1:
-            return [None] * len(batch)
+        alone = error.code in _MAYBE_ONE_REQUEST and len(batch) > 1
         # Several requests raise it: each needs its own instance.
-        return [call_error(error.code, error.message) for _ in batch]
+        outcomes = [None if alone else call_error(error.code, error.message) for _ in batch]
+    if len(batch) > 1:
+        observer.joined(query.model, len(batch))
+    return outcomes
 
 
 def _split(response: TensorResponse, batch: Sequence[PendingRequest]) -> list[Outcome]:
@@ -472,8 +473,8 @@ class AsyncBatching(BackendWrapper):
                 break
             running = self._call_now(batch)
             if running is None:
-                call = partial(batch[0].context.run, self._call, self._backend.predict, batch)
-                running = self._threads.run(call)
+                call = partial(self._call, batch, on_loop=False)
+                running = self._threads.run(partial(batch[0].context.run, call))
             running.add_done_callback(partial(self._end, key, batch))
         if not queue.calls and not queue.waiting:
             del self._queues[key]
@@ -485,23 +486,26 @@ class AsyncBatching(BackendWrapper):
             return None
         done: asyncio.Future[list[Outcome]] = self._loop.create_future()
         try:
-            done.set_result(batch[0].context.run(self._call, self.predict_now, batch))
+            done.set_result(batch[0].context.run(partial(self._call, batch, on_loop=True)))
         except WouldBlockError:
             return None
         except Exception as error:  # any failure is the requests' to handle
             done.set_exception(error)
         return done
 
-    def _call(
-        self, predict: Callable[[Query], TensorResponse], batch: list[_WaitingTask]
-    ) -> list[Outcome]:
+    def _call(self, batch: list[_WaitingTask], *, on_loop: bool) -> list[Outcome]:
+        predict = self.predict_now if on_loop else self._backend.predict
         began = time.perf_counter()
         outcomes = call_together(predict, batch, self._observer)
+        seconds = time.perf_counter() - began
+        if not isinstance(outcomes[0], TensorResponse):  # errors are quicker than the model
+            return outcomes
         model = batch[0].query.model
-        seconds = (time.perf_counter() - began) / sum(request.rows for request in batch)
-        # A busy machine delays single calls; a model that has become slower is soon noticed.
-        least = _SLOWER * self._row_seconds.get(model, math.inf)
-        self._row_seconds[model] = min(seconds, least)
+        seconds /= sum(request.rows for request in batch) or 1
+        if not on_loop:
+            # Threads also wait for the event loop, so the quickest of recent calls counts.
+            seconds = min(seconds, _SLOWER * self._row_seconds.get(model, math.inf))
+        self._row_seconds[model] = seconds
         return outcomes
 
     def _end(

@@ -101,7 +101,7 @@ class Observer:
         """The model server was called."""
 
     def joined(self, model: str, requests: int) -> None:
-        """Several requests go to the model server in one call; `called` follows."""
+        """Several requests went to the model server in one call, the last one of `called`."""
 
     def predicted(self, event: PredictionEvent) -> None:
         """A model with a contract predicted the examples of a request."""

@@ -485,3 +485,24 @@ def test_quick_calls_run_on_the_event_loop_and_others_in_threads(loop, notes, mo
     monkeypatch.setattr(backends, "_QUICK_S", 0)
     assert ran_in() == "calls"
     threads.close()
+
+
+def test_a_model_that_is_slow_runs_on_the_event_loop_once_at_most(loop, notes, monkeypatch):
+    threads, local = CallThreads(loop, 1), LocalBackend()
+    batching = AsyncBatching(local, BatchLimits(8, 1), notes, loop, threads)
+    query = Query("toy", {"x": rows(3)}, timeout=30)
+    # A refusal is quick, and says nothing about the model.
+    local._backend.failure = UnavailableError(Code.UNAVAILABLE, "away")
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            batching.predict(query)
+    local._backend.failure = None
+    clock = iter(range(100))
+    batching.predict(query)
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: next(clock))
+    for _ in range(2):
+        batching.predict(query)
+    assert local.threads[:3] == ["calls"] * 3
+    assert local.threads[3] != "calls"
+    assert local.threads[4] == "calls"
+    threads.close()
