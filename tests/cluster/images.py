@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.cluster.clusters import run
 
 ROOT = Path(__file__).parents[2]
-GATEWAY = "rockstartf/gateway:cluster-test"
+GATEWAY = "ghcr.io/rockstartf/gateway:cluster-test"
 
 
 def model_server(version: int) -> str:
     """Name of the image whose newest version of cnn is this one."""
-    return f"rockstartf/model-server:cluster-test-{version}"
+    return f"ghcr.io/rockstartf/model-server:cluster-test-{version}"
 
 
 def train(work: Path) -> None:

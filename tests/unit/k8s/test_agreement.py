@@ -246,7 +246,7 @@ def test_images_are_of_this_version(applied):
     targets = re.findall(r"FROM \S+ AS (\S+)", (ROOT / "Dockerfile.cpu").read_text())
     for image in images.values():
         repository, _, tag = image.partition(":")
-        assert repository.removeprefix("rockstartf/") in targets
+        assert repository.removeprefix("ghcr.io/rockstartf/") in targets
         assert tag.removesuffix("-gpu") == version
 
 
