@@ -229,7 +229,7 @@ def test_configuration_is_the_very_files(overlay):
 def test_dashboard_and_alerts_are_the_very_files():
     # The dashboard's name must not change, or Grafana keeps showing the old one.
     applied = manifests("cpu", ("monitoring",))
-    dashboard = of_kind(applied, "ConfigMap")["rockstartf-dashboard"]["data"]["dashboard.json"]
+    dashboard = of_kind(applied, "ConfigMap")["rockstartf-dashboard"]["data"]["rockstartf.json"]
     assert dashboard == (ROOT / "monitoring" / "dashboard.json").read_text()
     alerts = yaml.safe_load((ROOT / "monitoring" / "alerts.yaml").read_text())
     (rule,) = of_kind(applied, "PrometheusRule").values()
