@@ -36,6 +36,12 @@ COMMANDS = {
     "verify": Lazy(
         "rockstar_cli.registry:verify", "Compare versions with the hashes in their manifests."
     ),
+    "push": Lazy(
+        "rockstar_cli.transfer:push", "Copy a version to a folder, a bucket or a registry."
+    ),
+    "pull": Lazy(
+        "rockstar_cli.transfer:pull", "Copy versions from a folder, a bucket or a registry."
+    ),
     "runs": Lazy("rockstar_cli.train:runs", "Compare training runs in a table."),
     "learning-rates": Lazy(
         "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."

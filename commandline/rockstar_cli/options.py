@@ -52,6 +52,14 @@ MODEL_AND_VERSION = Name("model[/version]", _models_and_versions)
 LABEL = Name("label", lambda ctx, _: dict.fromkeys(["stable", "canary", *_labels(ctx)]))
 
 
+def split_version(which: str) -> tuple[str, int | None]:
+    """Split MODEL or MODEL/VERSION; raises click.UsageError."""
+    model, slash, number = which.partition("/")
+    if slash and not (model and number.isascii() and number.isdigit()):
+        raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
+    return model, int(number) if slash else None
+
+
 class VersionNumber(click.IntRange):
     """The number of a version of the model that the command line names."""
 

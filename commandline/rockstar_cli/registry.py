@@ -12,6 +12,7 @@ from rockstar_cli.options import (
     VersionNumber,
     json_option,
     models_option,
+    split_version,
 )
 from rockstar_cli.output import Exit, echo_json, table
 
@@ -212,10 +213,7 @@ def verify(which: str | None, models: Path, as_json: bool) -> None:
     """
     from rockstar_serving import registry
 
-    model, slash, number = (which or "").partition("/")
-    if slash and not (model and number.isascii() and number.isdigit()):
-        raise click.UsageError(f"expected MODEL or MODEL/VERSION, such as cnn/3, got {which!r}")
-    version = int(number) if slash else None
+    model, version = split_version(which or "")
     verdicts = []
     for verdict in registry.verify(models, model or None, version):
         verdicts.append(verdict)

@@ -5,7 +5,7 @@ It detects damaged and partly copied versions without TensorFlow.
 
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import msgspec
@@ -102,22 +102,32 @@ def _read(folder: Path) -> Manifest:
     try:
         with open_regular(path) as file:
             document = file.read(MAX_BYTES + 1)
-        if len(document) > MAX_BYTES:
-            raise ManifestError(f"{path} is damaged: it has more than {MAX_BYTES} bytes")
-        manifest = msgspec.json.decode(document, type=Manifest)
     except FileNotFoundError:
         raise MissingManifestError(
             f"{folder} has no {MANIFEST_FILE}: it was copied in part, or not published by rockstar"
         ) from None
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_manifest(document, str(path))
+
+
+def parse_manifest(document: bytes, where: str) -> Manifest:
+    """Parse a manifest; raises ManifestError, which calls it `where`."""
+    try:
+        if len(document) > MAX_BYTES:
+            raise ManifestError(f"{where} is damaged: it has more than {MAX_BYTES} bytes")
+        manifest = msgspec.json.decode(document, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is damaged: {error}") from error
+        raise ManifestError(f"{where} is damaged: {error}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise ManifestError(
-            f"{path} has schema version {manifest.schema_version}, this release of RockstarTF "
+            f"{where} has schema version {manifest.schema_version}, this release of RockstarTF "
             f"reads {SCHEMA_VERSION}"
         )
+    for name in manifest.files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
+            raise ManifestError(f"{where} is damaged: {name!r} is no path within the version")
     return manifest
 
 

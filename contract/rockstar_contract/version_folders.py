@@ -4,11 +4,19 @@ models/cnn/2         served
 models/cnn/held-3    published but not served: its name is not a version to any server
 """
 
-from collections.abc import Iterable
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Prefix of the folder of a held version.
 HELD_PREFIX = "held-"
+_INCOMING = ".incoming-"
+_LOCK = ".lock"
 _LAST_REMOVED = ".last-removed"
 # TensorFlow Serving reads versions as int64.
 _MAX_VERSION = 2**63 - 1
@@ -57,6 +65,50 @@ def remember_removed(model: Path, version: int) -> None:
         new = model / f"{_LAST_REMOVED}.new"
         new.write_text(str(version), "ascii")
         new.replace(model / _LAST_REMOVED)
+
+
+@contextmanager
+def incoming(model: Path) -> Iterator[Path]:
+    """Make a folder for the files of a new version; what is left of it in the end is removed.
+
+    Other publishers of this model wait until the body ends. Raises OSError.
+    """
+    model.mkdir(parents=True, exist_ok=True)
+    # The lock ends with the process that holds it, even if it is killed. The file stays: if it were
+    # removed, two publishers could lock two files of the same name.
+    with (model / _LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in model.glob(f"{_INCOMING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        # Not tempfile, whose folders other users, such as the server's, cannot read.
+        folder = model / f"{_INCOMING}{secrets.token_hex(8)}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Rename a complete folder, so that servers, and a crash, find all of it or nothing.
+
+    Raises OSError, also if there is something at the target.
+    """
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+    # A rename would silently replace an empty folder that was made without the lock.
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    folder.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _versions(model: Path, prefix: str) -> dict[int, Path]:

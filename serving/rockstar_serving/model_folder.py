@@ -141,6 +141,11 @@ class LabelBook:
     _configs: dict[str, ModelConfig]
     _history: _History
 
+    @property
+    def base_path(self) -> str | None:
+        """The folder of models as TensorFlow Serving finds it; None: as it is here."""
+        return self._history.base_path
+
     def labels(self, model: str) -> dict[str, int]:
         """The labels of a model, with their versions."""
         config = self._configs.get(model)

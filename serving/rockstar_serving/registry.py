@@ -111,6 +111,21 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
     return sorted(versions, key=lambda version: (version.model, version.number))
 
 
+def find_version(models: Path, model: str, version: int | None = None) -> Path:
+    """The folder of a version, served or held; by default, of the newest that is served.
+
+    Raises:
+        RegistryError: no such model or version.
+        ModelFolderError: no such folder, or nothing in it.
+    """
+    base = models / model
+    held = held_versions(base) if base.is_dir() else {}
+    if version in held:
+        return held[version]
+    *_, (_, _, folder) = _select(models, model, version)
+    return folder
+
+
 def unpublish(models: Path, model: str, version: int) -> bool:
     """Remove a version, served or held, atomically for servers and readers.
 

@@ -29,10 +29,7 @@ Warmup requests are Predict requests only: a server that prefers the LiteRT file
 or `regress` signature, and a failing warmup request prevents a version from loading.
 """
 
-import fcntl
-import os
 import re
-import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +50,13 @@ from rockstar_contract.contract import (
     Contract,
 )
 from rockstar_contract.manifest import write_manifest
-from rockstar_contract.version_folders import HELD_PREFIX, held_versions, last_removed
+from rockstar_contract.version_folders import (
+    HELD_PREFIX,
+    held_versions,
+    incoming,
+    last_removed,
+    publish,
+)
 from rockstar_training import signatures, tensorflow_setup
 from rockstar_training.config import CHOICES
 from rockstar_training.errors import ExportError
@@ -72,8 +75,6 @@ from rockstar_training.signatures import LITERT_SIGNATURES, Predict
 from rockstar_training.tensorflow_setup import quiet_native_log, tf
 from rockstar_training.tflite_metadata import with_metadata
 
-_INCOMING = ".incoming-"
-_LOCK = ".lock"
 # Servers read names as numbers: leading zeros do not make another version.
 _VERSION = re.compile(r"[0-9]+")
 _LAST_VERSION = 2**63 - 1
@@ -339,35 +340,21 @@ def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]
         ExportError: the disk is full or the folder is not writable, for example.
     """
     try:
-        model_folder.mkdir(parents=True, exist_ok=True)
-        # The lock ends with the process that holds it, even if it is killed. The file stays: if it
-        # were removed, two publishers could lock two files of the same name.
-        with (model_folder / _LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in model_folder.glob(f"{_INCOMING}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        with incoming(model_folder) as folder:
             version = max([last_removed(model_folder), *versions(model_folder)]) + 1
             if version > _LAST_VERSION:
                 raise ExportError(
                     f"{model_folder} has version {_LAST_VERSION}, the last one there can be"
                 )
-            # Not tempfile, whose folders other users, such as the server's, cannot read.
-            folder = model_folder / f"{_INCOMING}{secrets.token_hex(8)}"
-            folder.mkdir()
             target = model_folder / (f"{HELD_PREFIX}{version}" if held else str(version))
+            yield Incoming(folder, version, target)
+            write_manifest(folder)
             try:
-                yield Incoming(folder, version, target)
-                write_manifest(folder)
-                for path in (*folder.rglob("*"), folder):
-                    _sync(path)
-                # A rename would silently replace an empty folder that was made without the lock.
-                if target.exists():
-                    raise ExportError(f"{target} appeared while it was being published: try again")
-                folder.rename(target)
-                _sync(model_folder)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+                publish(folder, target)
+            except FileExistsError as error:
+                raise ExportError(
+                    f"{target} appeared while it was being published: try again"
+                ) from error
     except OSError as error:
         raise ExportError(f"cannot publish in {model_folder}: {error}") from error
 
@@ -376,11 +363,3 @@ def versions(model_folder: Path) -> list[int]:
     """List the version numbers that are taken in a model's folder, ascending."""
     served = {int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)}
     return sorted(served.union(held_versions(model_folder)))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Object stores as base paths: which versions a store holds, and their objects.
+"""Object stores as base paths: which versions a store holds, their objects, and writing these.
 
 S3 and compatible stores, Google Cloud Storage and Azure, through obstore. Credentials come from the
 places that each vendor's tools use. The environment variables of TensorFlow's file systems work
@@ -30,7 +30,11 @@ _CREDENTIALS = {
 
 
 class StorageError(Exception):
-    """An object store cannot be read; the message says why, and which setting to change."""
+    """An object store cannot be used; the message says why, and which setting to change."""
+
+
+class ChangedError(StorageError):
+    """An object is not what the caller expected to replace: somebody else has written it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -79,12 +83,16 @@ class ObjectStore:
         self._vendor = {"s3a": "s3", "gs": "gs", "s3": "s3"}.get(urlsplit(url).scheme, "az")
         self._opened: Any = None
 
-    def folders(self) -> list[str]:
-        """The names directly below the URL that have objects below them; raises StorageError."""
+    def folders(self, prefix: str = "") -> list[str]:
+        """The names directly below the URL, or below a folder there, that have objects below them.
+
+        Raises StorageError.
+        """
         import obstore
 
         with self._explained():
-            return list(obstore.list_with_delimiter(self._store())["common_prefixes"])
+            found = obstore.list_with_delimiter(self._store(), prefix=prefix or None)
+            return [path.rpartition("/")[2] for path in found["common_prefixes"]]
 
     def objects(self, folder: str) -> tuple[StoredObject, ...]:
         """All objects below a folder, by name; raises StorageError."""
@@ -104,13 +112,51 @@ class ObjectStore:
 
     def chunks(self, stored: StoredObject) -> Iterator[bytes]:
         """The content of an object; thread-safe. Raises StorageError, also if it has changed."""
+        return self.stream(stored.key, stored.tag)
+
+    def stream(self, key: str, tag: str = "") -> Iterator[bytes]:
+        """The content of an object, or an error if it has another tag than the one given."""
         import obstore
 
         with self._explained():
-            options = {"if_match": stored.tag} if stored.tag.startswith('"') else {}
-            result = obstore.get(self._store(), stored.key, options=options)
+            options = {"if_match": tag} if tag.startswith('"') else {}
+            result = obstore.get(self._store(), key, options=options)
             for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """The content and tag of a small object; None if there is none. Raises StorageError."""
+        import obstore
+
+        with self._explained():
+            try:
+                result = obstore.get(self._store(), key)
+                return bytes(result.bytes()), result.meta["e_tag"] or ""
+            except FileNotFoundError:
+                return None
+
+    def write(self, key: str, content: bytes | Path, *, replaces: str | None = None) -> None:
+        """Write an object, in one step for readers.
+
+        Args:
+            key: its path within the base path.
+            content: bytes, or the file to copy.
+            replaces: tag of the object that it may replace; "": it must be new; None: any.
+
+        Raises:
+            ChangedError: there is another object than the one that it may replace.
+            StorageError: it cannot be written.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        modes: dict[str | None, Any] = {None: "overwrite", "": "create"}
+        with self._explained("written"):
+            try:
+                mode = modes.get(replaces, {"e_tag": replaces})
+                obstore.put(self._store(), key, content, mode=mode)
+            except (AlreadyExistsError, PreconditionError) as error:
+                raise ChangedError(f"{key} was written by somebody else meanwhile") from error
 
     def _store(self) -> Any:
         if self._opened is None:
@@ -134,15 +180,15 @@ class ObjectStore:
         return self._opened
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, done: str = "read") -> Iterator[None]:
         from obstore.exceptions import BaseError
 
         try:
             yield
-        except BaseError as error:
-            raise StorageError(self._explain(error)) from error
+        except (BaseError, FileNotFoundError) as error:
+            raise StorageError(self._explain(error, done)) from error
 
-    def _explain(self, error: Exception) -> str:
+    def _explain(self, error: Exception, done: str) -> str:
         """Explain an error and what to set: one line, without secrets, the same each time."""
         kind = type(error).__name__
         # Queries can hold signatures. The text after the message is for the library's developers.
@@ -174,7 +220,7 @@ class ObjectStore:
             return f"an object has a name that no file can have ({reason})"
         if kind == "PreconditionError":
             return "an object changed while it was copied"
-        return f"{address} cannot be read ({reason})" if address else reason
+        return f"{address} cannot be {done} ({reason})" if address else reason
 
 
 def _add_s3_settings(
