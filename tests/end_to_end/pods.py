@@ -59,7 +59,9 @@ class Pods:
         self._started: list[Pod] = []
 
     def model_server(self, *flags: str) -> Pod:
-        image = container(self.documents, "model-server")["image"].split("/")[1].split(":")[0]
+        image = (
+            container(self.documents, "model-server")["image"].rpartition("/")[2].partition(":")[0]
+        )
         address = self._folder / f"address-{len(self._started)}.json"
         own = ["--port=auto", "--rest_api_port=auto", f"--address_file={address}", *flags]
         # The image has no TensorFlow.
