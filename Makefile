@@ -30,6 +30,9 @@ help:  ## list the targets
 demo: .venv/train.stamp  ## train three models on real digits and serve them (ONCE=1: compare, then stop)
 	@$(BIN)/python examples/demo.py --workdir demo $(if $(ONCE),--once) $(ARGS)
 
+litert-web: .venv/train.stamp  ## fetch LiteRT for browsers (needs npm), for `rockstar export` and the page
+	@$(BIN)/python .ci/litert_web.py
+
 test: .venv/dev.stamp  ## run the tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(ARGS)
 
@@ -90,4 +93,4 @@ lock:  ## pin every dependency again, with hashes for the images (needs uv)
 clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test versions fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean
+.PHONY: help demo litert-web test versions fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

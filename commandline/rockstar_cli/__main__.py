@@ -42,6 +42,9 @@ COMMANDS = {
     "pull": Lazy(
         "rockstar_cli.transfer:pull", "Copy versions from a folder, a bucket or a registry."
     ),
+    "export": Lazy(
+        "rockstar_cli.export:export", "Write a model as an HTML file that runs it, offline."
+    ),
     "runs": Lazy("rockstar_cli.train:runs", "Compare training runs in a table."),
     "learning-rates": Lazy(
         "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."

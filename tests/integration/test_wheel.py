@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rockstar_serving.gateway.pages import litert_version
 from tests.environments import environment, install
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,8 @@ def test_it_contains_the_typed_packages_only(wheel):
     assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert "rockstar_serving/gateway/pages/templates/index.html" in names
+    if litert_version():
+        assert "rockstar_serving/gateway/pages/litert/LICENSE.txt" in names
 
 
 def test_it_works_beside_the_package_clients(wheel, pytestconfig, tmp_path):

@@ -36,7 +36,14 @@ from tfs_api.open_inference import DATATYPES
 from tfs_api.status import Code
 
 # Pages and their files are for browsers.
-PAGES = ("/", "/docs", "/docs/swagger-ui/{name}", "/static/{filename}")
+PAGES = (
+    "/",
+    "/docs",
+    "/docs/swagger-ui/{name}",
+    "/edge/{model}",
+    "/litert/{version}/{name}",
+    "/static/{filename}",
+)
 # Other paths get TensorFlow Serving's errors.
 CATCH_ALL = ("/v1/", "/v1/{path}", "/V1/{path}")
 

@@ -1,13 +1,32 @@
 """The page at `/`: draw something or choose an image to get a prediction of every model.
 
 All its files are in this package, so that it works offline. Its links are relative, so that it
-works under any path.
+works under any path. A gateway that runs models itself also serves what a browser needs to run
+them: LiteRT for browsers, and the edge.tflite of a version.
 """
 
-from flask import Blueprint, render_template
+import gzip
+from http import HTTPStatus
+from pathlib import Path
+
+from flask import Blueprint, Response, make_response, render_template, request, send_file
+from werkzeug.exceptions import NotFound
 
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
+from rockstar_serving.gateway.errors import ProblemError
+from rockstar_serving.gateway.predict import arguments, version_or_label
+from rockstar_serving.gateway.state import gateway
+
+PAGES = Path(__file__).parent
+# LiteRT for browsers, which `make litert-web` fetches.
+LITERT = PAGES / "litert"
+# In the folder of a version: predicts one example, and contains the contract.
+EDGE_FILE = "edge.tflite"
+_WASM_POLICY = PAGE_HEADERS["Content-Security-Policy"].replace(
+    "default-src 'self';", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval';"
+)
+_LITERT_TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 _blueprint = Blueprint(
     "pages",
@@ -16,6 +35,62 @@ _blueprint = Blueprint(
     static_url_path="/static",
     template_folder="templates",
 )
-_blueprint.get("/")(lambda: render_template("index.html"))
 
 API = Api("pages", _blueprint, unlimited=True, headers=PAGE_HEADERS)
+
+
+def litert_version() -> str:
+    """The version of LiteRT for browsers in this installation; empty without it."""
+    try:
+        return (LITERT / "version.txt").read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+@_blueprint.get("/")
+def index() -> Response:
+    """The page; it can also run models itself if this gateway has their files."""
+    litert = litert_version() if gateway().config.models_config else ""
+    page = make_response(render_template("index.html", litert=litert))
+    if litert:
+        page.headers["Content-Security-Policy"] = _WASM_POLICY
+    return page
+
+
+@_blueprint.get("/litert/<version>/<name>")
+def litert_file(version: str, name: str) -> Response:
+    """A file of LiteRT for browsers; its URL contains the version, so it never changes."""
+    if version != litert_version() or not (kind := _LITERT_TYPES.get(Path(name).suffix)):
+        raise NotFound
+    try:
+        content = (LITERT / f"{name}.gz").read_bytes()
+    except FileNotFoundError:
+        raise NotFound from None
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    if request.accept_encodings["gzip"]:
+        headers["Content-Encoding"] = "gzip"
+    else:
+        content = gzip.decompress(content)
+    return Response(content, headers=headers, content_type=kind)
+
+
+@_blueprint.get("/edge/<model>")
+def edge_file(model: str) -> Response:
+    """The edge.tflite of a version, the newest by default, for browsers and phones."""
+    # A gateway without models needs none of the model server.
+    from rockstar_contract.version_folders import served_versions
+    from rockstar_serving.model_server.models.config import read_config_file
+
+    version, _ = version_or_label(arguments("version"))
+    if not (config := gateway().config.models_config):
+        raise ProblemError(HTTPStatus.NOT_FOUND, "this gateway has no files of models")
+    for each in read_config_file(Path(config)):
+        if each.name == model:
+            folders = served_versions(each.base_path)
+            served = each.policy.choose(folders)
+            chosen = max(served, default=None) if version is None else version
+            if chosen in served and (folders[chosen] / EDGE_FILE).is_file():
+                return send_file(folders[chosen] / EDGE_FILE, "application/octet-stream")
+            wanted = f"{model} version {chosen}" if chosen else model
+            raise ProblemError(HTTPStatus.NOT_FOUND, f"{wanted} has no {EDGE_FILE} that is served")
+    raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no model {model}")

@@ -1,0 +1,138 @@
+"""The page that `rockstar export --html` writes, from a file, in a real browser without a network."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Browser, Page, expect
+
+from rockstar_cli.export import export
+from rockstar_contract.contract import CONTRACT_FILE, Contract
+from rockstar_contract.inputs import prepare
+from rockstar_serving.gateway.pages import litert_version
+from rockstar_training.readback import open_edge
+from tests.shared_data import shared_data
+
+if not litert_version():
+    pytest.skip("no LiteRT for browsers: make litert-web (needs npm)", allow_module_level=True)
+
+# What a page gets for files, as base64.
+PREDICT = """async (files) => {
+  const { ready } = await import("standalone.js");
+  const { pixelsOf } = await import("browser_model.js");
+  const model = await ready;
+  const answers = [];
+  for (const file of files) {
+    const image = new Blob([Uint8Array.from(atob(file), (c) => c.charCodeAt(0))], { type: "image/png" });
+    answers.push((await model.predict(await pixelsOf(image), 10)).prediction.top);
+  }
+  return answers;
+}"""
+
+
+@pytest.fixture(scope="module")
+def version(trained_models):
+    return trained_models.workdir / "models" / "cnn" / "1"
+
+
+@pytest.fixture(scope="module")
+def file(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported page."""
+    file = tmp_path_factory.mktemp("page") / "a demo.html"
+    models = str(version.parents[1])
+    done = CliRunner().invoke(
+        export, ["cnn", "--html", str(file), "--models", models], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(f"cnn version 1: {file}")
+    return file
+
+
+@pytest.fixture
+def page(browser: Browser, file: Path) -> Iterator[Page]:
+    """The page, opened from the disk without a network; an error in it fails the test."""
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    errors: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    expect(page.get_by_role("status")).to_have_text("Draw something, or choose an image.")
+    yield page
+    context.close()
+    assert not errors
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_it_is_small(file: Path) -> None:
+    assert file.stat().st_size < 5_000_000
+
+
+@pytest.fixture(scope="module")
+def probabilities(version: Path):
+    """Python's probabilities of the labels for an image file."""
+    contract = Contract.from_json((version / CONTRACT_FILE).read_bytes())
+    edge = open_edge((version / "edge.tflite").read_bytes())
+
+    def probabilities(file: bytes):
+        tensor = prepare(file, contract.encoded, field="image")
+        return edge.predictor(tensor[np.newaxis])[0]
+
+    return probabilities
+
+
+def test_it_predicts_ten_digits(page: Page, probabilities) -> None:
+    for digit in "0123456789":
+        paths = sorted((shared_data("digits-png") / digit).iterdir())
+        # The small model of the tests is not right about all of them.
+        path = next(path for path in paths if probabilities(path.read_bytes())[int(digit)] > 0.9)
+        page.get_by_label("Choose an image").set_input_files(path)
+        expect(page.locator("#answer")).to_have_text(digit)
+        expect(page.get_by_role("status")).to_contain_text(f"This device predicts {digit} (")
+
+
+def test_drawings_and_keys_work(page: Page) -> None:
+    page.get_by_role("button", name="Sample 2").click()
+    expect(page.locator("#answer")).to_have_text("2")
+    expect(page.get_by_label("The image as the model sees it")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#answer")).to_have_text("–")
+    page.get_by_label("Drawing area").focus()
+    page.keyboard.press("Space")
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("#answer")).to_have_text("1")
+
+
+def test_all_digits_get_the_probabilities_of_python(page: Page, probabilities) -> None:
+    files = [path.read_bytes() for path in sorted(shared_data("digits-png").rglob("*.png"))]
+    answers = page.evaluate(PREDICT, [base64.b64encode(file).decode() for file in files])
+    for file, answer in zip(files, answers, strict=True):
+        expected = probabilities(file)
+        scores = {each["label"]: each["score"] for each in answer}
+        assert answer[0]["label"] == str(expected.argmax())
+        found = [scores[str(digit)] for digit in range(10)]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_file_that_is_no_image_is_an_error(page: Page) -> None:
+    page.get_by_label("Choose an image").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
+    )
+    expect(page.get_by_role("status")).to_have_text(
+        "This browser cannot read notes.txt as an image."
+    )
+
+
+def test_it_fits_a_phone_and_contains_the_license(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="Sample 3").click()
+    expect(page.locator("#answer")).to_have_text("3")
+    page.get_by_text("Privacy and license").click()
+    expect(page.get_by_text("Apache License")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
