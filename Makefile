@@ -1,6 +1,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests start hundreds of processes, each of which would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 MESSAGES := contract/tfs_api/messages
 IMAGES ?= gateway embedded
 # Variables, because `call` would split them at their commas.
@@ -34,7 +36,8 @@ litert-web: .venv/train.stamp  ## fetch LiteRT for browsers (needs npm), for `ro
 	@$(BIN)/python .ci/litert_web.py
 
 test: .venv/dev.stamp  ## run the tests
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(ARGS)
+	@# In order of the folders: whole services first, which take longest, so that no process waits at the end.
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 versions: .venv/dev.stamp  ## serve with the lowest and newest allowed packages (TF=2.21: its tests)
 	@$(BIN)/python -m tests.versions $(if $(TF),--tensorflow $(TF)) $(ARGS)

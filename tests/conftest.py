@@ -1,6 +1,8 @@
 """Fixtures shared by several test folders, and pytest options."""
 
 import logging
+import os
+import pickle
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from tests.rest_models import write_models
 from tests.saved_models import SavedModels
@@ -59,28 +62,38 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained_models(tmp_path_factory: pytest.TempPathFactory) -> TrainedModels:
-    """Logistic, mlp and cnn with their default configuration: about half a minute, once."""
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all pytest processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def trained_models(run_folder: Path) -> TrainedModels:
+    """Logistic, mlp and cnn with their default configuration: about half a minute, once per run."""
     # Only tests that use this import TensorFlow.
     from rockstar_training.config import CLASSIFIERS, config_for
     from rockstar_training.train import train_and_evaluate
 
-    workdir = tmp_path_factory.mktemp("trained")
-    return TrainedModels(
-        workdir, {model: train_and_evaluate(config_for(model), workdir) for model in CLASSIFIERS}
-    )
+    workdir, results = run_folder / "trained", run_folder / "trained.pickle"
+    with FileLock(run_folder / "trained.lock"):
+        if not results.exists():
+            made = {name: train_and_evaluate(config_for(name), workdir) for name in CLASSIFIERS}
+            results.write_bytes(pickle.dumps(made))
+    return TrainedModels(workdir, pickle.loads(results.read_bytes()))
 
 
 @pytest.fixture(scope="session")
-def saved_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
+def saved_models(run_folder: Path) -> SavedModels:
     """SavedModels and LiteRT files of many kinds, each made when it is first used."""
-    return SavedModels(tmp_path_factory.mktemp("saved-models"))
+    return SavedModels(run_folder / "saved-models")
 
 
 @pytest.fixture(scope="session")
-def golden_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def golden_models(run_folder: Path) -> Path:
     """A configuration file that serves the models of the golden REST requests."""
-    return write_models(tmp_path_factory.mktemp("golden"))
+    with FileLock(run_folder / "golden.lock"):
+        return write_models(run_folder / "golden")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Tiny SavedModels, created in every way that TensorFlow offers.
 
 Nothing here is adapted to this project. Each maker writes one version folder; the
-fixture `saved_models` creates the models that tests request, once per session:
+fixture `saved_models` creates the models that tests request, once per run:
 `saved_models.version(make_tf1)` is the folder, its parent the base path.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from rockstar_contract.manifest import write_manifest
 
@@ -32,13 +34,15 @@ class SavedModels:
         """The version folder that a maker writes; its parent is the base path."""
         name = make.__name__.removeprefix("make_")
         version = self._folder / name / "1"
-        if not version.exists():
-            aside = self._folder / f".{name}"
-            with _quiet():
-                make(aside)
-            write_manifest(aside)  # without one, each load would be tried in a process of its own
-            version.parent.mkdir()
-            aside.rename(version)
+        self._folder.mkdir(exist_ok=True)
+        with FileLock(self._folder / f"{name}.lock"):
+            if not version.exists():
+                aside = self._folder / f".{name}"
+                with _quiet():
+                    make(aside)
+                write_manifest(aside)  # or each load would be tried in a process of its own
+                version.parent.mkdir()
+                aside.rename(version)
         return version
 
 
