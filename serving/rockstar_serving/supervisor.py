@@ -90,6 +90,12 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Kill the process and its own children."""
+        for group in self.groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+
     @property
     def exit_code(self) -> int | None:
         """None while it runs."""
@@ -105,9 +111,16 @@ class Supervisor:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """In this context SIGINT and SIGTERM stop the supervisor, and SIGHUP is passed on."""
+        """In this context SIGINT and SIGTERM stop the supervisor, and SIGHUP is passed on.
 
-        def stop(_number: int, _frame: FrameType | None) -> None:
+        A second one kills the children instead of waiting for their requests in flight.
+        """
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                log.warning("%s again: stopped at once", signal.Signals(number).name)
+                for child in self._children:
+                    child.kill()
             self.stop()
 
         def reload(_number: int, _frame: FrameType | None) -> None:

@@ -47,6 +47,26 @@ def test_a_child_that_ends_before_it_is_ready_is_an_error():
         supervisor.start()
 
 
+def test_a_second_signal_kills_a_child_that_is_still_busy(tmp_path, caplog):
+    deaf = tmp_path / "deaf"
+    code = f"""
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path({str(deaf)!r}).touch()
+time.sleep(60)
+"""
+    child = Child("sleeper", lambda: python(code), deaf.exists, stop_timeout=60)
+    supervisor = Supervisor([child])
+    with supervisor.signals():
+        assert supervisor.start()
+        os.kill(os.getpid(), signal.SIGINT)
+        supervisor.watch()
+        os.kill(os.getpid(), signal.SIGINT)
+        supervisor.shut_down()
+    assert child.exit_code == -signal.SIGKILL
+    assert "SIGINT again: stopped at once" in caplog.text
+
+
 def test_children_start_at_the_same_time(tmp_path):
     written = tmp_path / "written"
     code = f"import pathlib, time; pathlib.Path({str(written)!r}).touch(); time.sleep(60)"
