@@ -92,16 +92,15 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
         _serve(config_of(effective), as_json)
     except (SettingError, FilesError) as error:
         raise click.UsageError(str(error)) from error
+    except ServeError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _serve(config: GatewayConfig, as_json: bool) -> None:
     host, _, port = config.bind.rpartition(":")
     if port.isdecimal() and not config.bind.startswith(("unix:", "fd://")):
         # gunicorn would retry a taken port for seconds.
-        try:
-            require_free(host.strip("[]"), int(port), "--bind")
-        except ServeError as error:
-            raise click.ClickException(str(error)) from error
+        require_free(host.strip("[]"), int(port), "--bind")
 
     def print_address(address: str) -> None:
         """Print one line when the server listens; the first requests wait for the workers."""

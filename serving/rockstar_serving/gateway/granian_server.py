@@ -21,6 +21,7 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
+from rockstar_serving import ServeError
 from rockstar_serving.gateway.lifecycle import Lifecycle
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.listening import connection_limit, join, reserve
@@ -185,8 +186,20 @@ class _Restarts(dict[int, float]):
 
 
 def _reserved(bind: str) -> socket.socket:
-    """The reserved address: of this process, or of the parent that passed its descriptor."""
+    """The reserved address: of this process, or of the parent that passed its descriptor.
+
+    Raises:
+        ServeError: the address is taken, or the descriptor is not of a reserved address.
+    """
     if bind.startswith("fd://"):
-        return socket.socket(fileno=int(bind.removeprefix("fd://")))
+        reserved = socket.socket(fileno=int(bind.removeprefix("fd://")))
+        # Granian listens on sockets of its own; connections to another one would wait for ever.
+        shared = reserved.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+        if not shared or reserved.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ServeError(
+                f"bind: expected a socket that is bound with SO_REUSEPORT and does not listen, "
+                f"got {bind}; for a listening one, as of systemd, set --server to gunicorn"
+            )
+        return reserved
     host, _, port = bind.rpartition(":")
     return reserve(host.strip("[]"), int(port), "--bind")

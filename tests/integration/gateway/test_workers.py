@@ -208,3 +208,18 @@ def test_a_warning_if_others_can_reach_a_gateway_without_keys(host):
         finally:
             process.terminate()
             process.communicate(timeout=20)
+
+
+def test_granian_refuses_a_socket_on_which_it_would_miss_connections():
+    with listener("127.0.0.1", 0, "--bind") as bound:
+        done = subprocess.run(
+            [*COMMAND, "--server=granian", f"--bind=fd://{bound.fileno()}"],
+            cwd=ROOT,
+            pass_fds=(bound.fileno(),),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert "set --server to gunicorn" in done.stderr
+    assert "Traceback" not in done.stderr
