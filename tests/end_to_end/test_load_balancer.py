@@ -118,7 +118,7 @@ def test_gateways_are_scaled_rolled_and_killed_without_a_failed_request(
     config_map(pods.documents, "gateway-settings")["ROCKSTAR_DRAIN"] = "1"
     upstream = pods.model_server().addresses["grpc"]
 
-    def new_gateway() -> Pod:
+    def new_gateway():
         gateway = pods.gateway(upstream)
         proxy.add(gateway)
         return gateway
