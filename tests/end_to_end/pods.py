@@ -59,14 +59,13 @@ class Pods:
         self._started: list[Pod] = []
 
     def model_server(self, *flags: str) -> Pod:
-        image = (
-            container(self.documents, "model-server")["image"].rpartition("/")[2].partition(":")[0]
-        )
+        spec = container(self.documents, "model-server")
+        image = spec["image"].rpartition("/")[2].partition(":")[0]
         address = self._folder / f"address-{len(self._started)}.json"
         own = ["--port=auto", "--rest_api_port=auto", f"--address_file={address}", *flags]
         # The image has no TensorFlow.
         own.append("--prefer_tflite_model")
-        started = self._start("model-server", entrypoint(image), own, {})
+        started = self._start("model-server", spec.get("command") or entrypoint(image), own, {})
         until(lambda: address.exists() or started.process.poll() is not None, 60, "a model server")
         assert started.process.poll() is None, started.log.read_text()
         started.addresses = json.loads(address.read_text())
@@ -88,6 +87,10 @@ class Pods:
         for source in container(self.documents, deployment).get("envFrom", []):
             if "configMapRef" in source:
                 variables |= maps[source["configMapRef"]["name"]]["data"]
+        variables |= {
+            each["name"]: each["value"]
+            for each in container(self.documents, deployment).get("env", [])
+        }
         return {name: self._here(value, deployment) for name, value in variables.items()} | own
 
     def _start(self, deployment, command, own, variables, *passed) -> Pod:

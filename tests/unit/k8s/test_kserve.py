@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from rockstar_serving.gateway.kserve import transformer
+from rockstar_serving.model_server.server import GRACE_SECONDS
 from tests.environments import environment
 from tests.manifests import by_kind_and_name
 
@@ -111,20 +112,70 @@ def test_gateway_and_model_server_are_those_of_the_base(manifests):
         assert settings[each["name"]] == each["value"]
 
 
-def test_every_field_is_one_that_kserve_knows(manifests, pytestconfig):
+@pytest.fixture(scope="module")
+def embedded():
+    return by_kind_and_name("k8s/kserve/embedded")
+
+
+def test_the_embedded_runtime_exposes_the_gateway_and_grpc(embedded):
+    runtime = embedded["ClusterServingRuntime", "rockstartf-embedded"]["spec"]
+    server, gateway = runtime["containers"]
+    # KServe mounts models into the first, and makes the Service of the second one's ports.
+    assert [server["name"], gateway["name"]] == ["kserve-container", "transformer-container"]
+    ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    settings = {each["name"]: each["value"] for each in gateway["env"]}
+    assert next(iter(ports)) == "http"
+    assert settings["ROCKSTAR_BIND"].endswith(f":{ports['http']}")
+    assert settings["ROCKSTAR_UPSTREAM"] == f"127.0.0.1:{ports['grpc']}"
+    assert f"--port={ports['grpc']}" in server["args"]
+    assert "ports" not in server
+    service = embedded["InferenceService", "cnn"]["spec"]["predictor"]
+    (known,) = runtime["supportedModelFormats"]
+    assert service["model"]["modelFormat"].items() <= known.items()
+
+
+def test_the_embedded_runtimes_server_outlives_its_gateway(embedded):
+    server, gateway = embedded["ClusterServingRuntime", "rockstartf-embedded"]["spec"]["containers"]
+    settings = {each["name"]: each["value"] for each in gateway["env"]}
+    stopped = float(settings["ROCKSTAR_DRAIN"]) + float(settings["ROCKSTAR_GRACE"]) + 1
+    sleep = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    predictor = embedded["InferenceService", "cnn"]["spec"]["predictor"]
+    assert stopped < sleep < predictor["terminationGracePeriodSeconds"] - GRACE_SECONDS
+
+
+def test_the_embedded_runtimes_containers_are_those_of_the_overlay(embedded):
+    containers = embedded["ClusterServingRuntime", "rockstartf-embedded"]["spec"]["containers"]
+    base = by_kind_and_name("k8s/overlays/embedded")
+    for name, container in zip(("model-server", "gateway"), containers, strict=True):
+        (expected,) = base["Deployment", name]["spec"]["template"]["spec"]["containers"]
+        for field in ("image", "resources", "securityContext"):
+            assert container[field] == expected[field], (name, field)
+    (settings,) = [
+        each["data"] for (kind, name), each in base.items() if name.startswith("gateway-settings")
+    ]
+    ours = {each["name"]: each["value"] for each in containers[1]["env"]}
+    assert ours.keys() == settings.keys()
+    assert {name for name in ours if ours[name] != settings[name]} == {
+        "ROCKSTAR_UPSTREAM",
+        "ROCKSTAR_MODELS",
+    }
+
+
+@pytest.mark.parametrize("folder", ["k8s/kserve", "k8s/kserve/embedded"])
+def test_every_field_is_one_that_kserve_knows(folder, pytestconfig):
     """Check documents against the classes of KServe's Python client."""
     interpreter = environment(pytestconfig, "kserve", ["--no-deps", "kserve==0.21.0"])
     (models,) = interpreter.parents[1].glob("lib/python*/site-packages/kserve/models")
     fields = {}
     for file in models.glob("*.py"):
         fields |= fields_by_class(file)
-    unknown = [
-        *unknown_fields(manifests["InferenceService", "cnn"], "V1beta1InferenceService", fields),
-        *unknown_fields(
-            manifests["ServingRuntime", "rockstartf"], "V1alpha1ServingRuntime", fields
-        ),
+    found = [
+        (kind, unknown_fields(document, classes[0], fields))
+        for (kind, _), document in by_kind_and_name(folder).items()
+        if (classes := [each for each in fields if re.fullmatch(rf"V1(alpha|beta)1{kind}", each)])
     ]
-    assert unknown == []
+    assert len(found) == 2
+    assert [unknown for _, unknown in found] == [[], []]
 
 
 def fields_by_class(file: Path) -> dict[str, dict[str, str]]:
