@@ -1,5 +1,7 @@
-"""The Indexed Job of k8s/training: its numbers and names agree."""
+"""The Indexed Job and the TrainJob of k8s/training: their numbers and names agree."""
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,12 +22,27 @@ def manifests():
     return by_kind_and_name("k8s/training")
 
 
+@pytest.fixture(scope="module")
+def trainjob():
+    return by_kind_and_name("k8s/training/trainjob")
+
+
 def options(job):
     """The options of the container's command, as rockstar_training.indexed_job parses them."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["python", "-m", "rockstar_training.indexed_job"]
-    context = main.make_context("indexed_job", list(container["args"]), resilient_parsing=True)
-    return context.params
+    return parsed(container["args"])
+
+
+def parsed(arguments):
+    return main.make_context("indexed_job", list(arguments), resilient_parsing=True).params
+
+
+def pod_of(runtime):
+    """The job and the pod template of a ClusterTrainingRuntime."""
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert replicated["name"] == "node"
+    return replicated["template"], replicated["template"]["spec"]["template"]
 
 
 def test_the_pods_names_are_those_of_the_headless_service(manifests):
@@ -98,3 +115,94 @@ def test_releases_know_every_field(manifests, pytestconfig, tmp_path, release):
     command = [program, "--strict", "-k", release, "--quiet", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_trainjob_trains_as_the_indexed_job(manifests, trainjob):
+    job = trainjob["TrainJob", "training"]["spec"]
+    runtime = trainjob["ClusterTrainingRuntime", job["runtimeRef"]["name"]]
+    assert "namespace" not in runtime["metadata"]
+    template, pod = pod_of(runtime)
+    # By this label Trainer finds what to change.
+    ancestor = "trainer.kubeflow.org/trainjob-ancestor-step"
+    assert template["metadata"]["labels"][ancestor] == "trainer"
+    indexed = manifests["Job", "training"]["spec"]
+    assert template["spec"]["backoffLimit"] == indexed["backoffLimit"]
+    # The same pods, but for their names.
+    ours, expected = pod["spec"], dict(indexed["template"]["spec"])
+    del expected["subdomain"]
+    (node,), (worker,) = ours["containers"], expected["containers"]
+    assert node == {
+        **{key: value for key, value in worker.items() if key != "args"},
+        "name": "node",
+    }
+    assert {**ours, "containers": []} == {**expected, "containers": []}
+    given, of_indexed = parsed(job["trainer"]["args"]), options(manifests["Job", "training"])
+    assert given["command"] == of_indexed["command"]
+    assert given["workers"] == job["trainer"]["numNodes"]
+    # Trainer names JobSets after their TrainJob, and pods <JobSet>-<replicated job>-0-<index>.<JobSet>.
+    assert worker_addresses(given["address"], 2) == [
+        f"training-node-0-{n}.training:2222" for n in range(2)
+    ]
+    for key in (("PersistentVolumeClaim", "training"), ("NetworkPolicy", "training")):
+        assert trainjob[key] == manifests[key]
+    policy = trainjob["NetworkPolicy", "training"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def with_components(folder, tmp_path):
+    """Manifests on GPUs, with a volume of data."""
+    k8s = os.path.relpath(ROOT / "k8s" / "training", tmp_path.resolve())
+    kustomization = {
+        "resources": [f"{k8s}/{folder}"],
+        "components": [f"{k8s}/components/{name}" for name in ("gpu", "data")],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return by_kind_and_name(str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", [".", "trainjob"])
+def test_components_give_workers_gpus_and_data(folder, tmp_path):
+    made = with_components(folder, tmp_path)
+    if folder == "trainjob":
+        _, template = pod_of(made["ClusterTrainingRuntime", "rockstartf"])
+        arguments = made["TrainJob", "training"]["spec"]["trainer"]["args"]
+    else:
+        template = made["Job", "training"]["spec"]["template"]
+        arguments = template["spec"]["containers"][0]["args"]
+    pod = template["spec"]
+    (worker,) = pod["containers"]
+    assert worker["image"].endswith("-gpu")
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" in [each["key"] for each in pod["tolerations"]]
+    mounts = {each["name"]: each for each in worker["volumeMounts"]}
+    assert f"--data=folder:{mounts['data']['mountPath']}" in arguments
+    (claim,) = [each["persistentVolumeClaim"] for each in pod["volumes"] if each["name"] == "data"]
+    assert ("PersistentVolumeClaim", claim["claimName"]) in made
+
+
+def test_trainer_knows_every_field(trainjob, tmp_path, pytestconfig):
+    """Check documents against the classes of Trainer's Python package."""
+    interpreter = environment(pytestconfig, "trainer", ["kubeflow-trainer-api==2.3.0"])
+    documents = [
+        each
+        for found in (trainjob, with_components("trainjob", tmp_path))
+        for each in found.values()
+        if each["apiVersion"].startswith("trainer.kubeflow.org")
+    ]
+    assert len(documents) == 4
+    # The classes drop fields that they do not know.
+    program = """
+import json, sys
+from kubeflow_trainer_api import models
+kept = [getattr(models, "TrainerV1alpha1" + each["kind"]).from_dict(each).to_dict() for each in json.load(sys.stdin)]
+json.dump(kept, sys.stdout, default=str)
+"""
+    done = subprocess.run(
+        [interpreter, "-c", program],
+        input=json.dumps(documents),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == documents
