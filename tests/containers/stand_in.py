@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def make_stand_in(environment: dict[str, str]) -> str:
-    """An image like python:3.11-slim-bookworm from Debian's packages; built once per machine."""
+    """An image in place of python:3.13-slim-trixie, with Debian 12 and its Python; built once per machine."""
     name = "localhost/rockstartf-stand-in:bookworm"
     exists = subprocess.run(["podman", "image", "exists", name], env=environment, check=False)
     if exists.returncode == 0:
