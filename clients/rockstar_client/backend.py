@@ -84,8 +84,8 @@ class Metadata:
     signatures: Mapping[str, SignatureDef]
 
 
-class Backend(Protocol):
-    """A model server; thread-safe.
+class PredictBackend(Protocol):
+    """What predictions with a contract need of a model server, or of a model; thread-safe.
 
     A call that fails raises a `rockstar_client.errors.CallError`.
     """
@@ -93,14 +93,18 @@ class Backend(Protocol):
     def predict(self, query: Query) -> TensorResponse:
         """Run a signature on tensors."""
 
+    def contract(self, query: Query) -> Contract:
+        """Read the contract of a version."""
+
+
+class Backend(PredictBackend, Protocol):
+    """A model server; thread-safe."""
+
     def classify(self, query: Query) -> ClassificationResponse:
         """Classify tf.Examples."""
 
     def regress(self, query: Query) -> RegressionResponse:
         """Regress tf.Examples."""
-
-    def contract(self, query: Query) -> Contract:
-        """Read the contract of a version."""
 
     def metadata(self, query: Query) -> Metadata:
         """Read the signatures of a version."""

@@ -47,16 +47,10 @@ def named_examples(inputs: Inputs) -> list[NamedExample]:
     Raises:
         InvalidInputError: no inputs, a file that cannot be read, or an input of another type.
     """
-    if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
-        inputs = [inputs]
-    elif hasattr(inputs, "columns"):
-        inputs = _rows(inputs)
-    if not isinstance(inputs, Iterable):
-        raise _other_type("inputs", inputs)
     examples: list[NamedExample] = []
-    for index, example in enumerate(inputs):
+    for index, example in enumerate(as_examples(inputs)):
         try:
-            examples += _read(example, f"inputs[{index}]")
+            examples += read_example(example, f"inputs[{index}]")
         except InvalidInputError as error:
             raise UnreadableExampleError(error, len(examples)) from error
     if not examples:
@@ -64,14 +58,27 @@ def named_examples(inputs: Inputs) -> list[NamedExample]:
     return examples
 
 
-def _read(example: ExampleLike, field: str) -> list[NamedExample]:
+def as_examples(inputs: Inputs) -> Iterable[ExampleLike]:
+    """One or several inputs, or the rows of a DataFrame; an InvalidInputError for another type."""
+    if isinstance(inputs, (str, Path, bytes, Image.Image, np.ndarray, Mapping)):
+        return [inputs]
+    if hasattr(inputs, "columns"):
+        return _rows(inputs)
+    if not isinstance(inputs, Iterable):
+        raise _other_type("inputs", inputs)
+    return inputs
+
+
+def read_example(example: ExampleLike, field: str) -> list[NamedExample]:
+    """Read one input, of which a CSV file has several examples; raises InvalidInputError."""
     if isinstance(example, (str, Path)):
         return _read_file(Path(example), field)
     if isinstance(example, Image.Image):
         return [NamedExample(field, _encoded(example, field))]
+    if isinstance(example, (bytearray, memoryview)):  # of Spark and PyArrow
+        return [NamedExample(field, bytes(example))]
     if isinstance(example, Mapping) and not isinstance(example, TextRow):
-        row = {str(name): _plain(value) for name, value in example.items()}
-        return [NamedExample(field, row)]
+        return [NamedExample(field, plain_row(example))]
     if isinstance(example, (bytes, np.ndarray, TextRow)):
         return [NamedExample(field, example)]
     raise _other_type(field, example)
@@ -120,8 +127,12 @@ def _rows(frame: Any) -> list[Mapping[str, Any]]:
     raise _other_type("inputs", frame)
 
 
+def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the cells of a row for every transport: missing values to None, dates to ISO 8601."""
+    return {str(name): _plain(value) for name, value in row.items()}
+
+
 def _plain(value: Any) -> Any:
-    """Convert a cell for every transport: missing values to None, dates to ISO 8601."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if _is_missing(value):

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Backend, BackendCall, Query, TensorResponse
+from rockstar_client.backend import BackendCall, PredictBackend, Query, TensorResponse
 from rockstar_client.calls import DEFAULT_TIMEOUT_S, Deadline, run
 from rockstar_client.errors import (
     InvalidRequestError,
@@ -149,7 +149,7 @@ class PredictionSteps:
 class Predictor:
     """Predicts through a backend and remembers contracts; thread-safe."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: PredictBackend) -> None:
         self._backend = backend
         self._steps = PredictionSteps()
 

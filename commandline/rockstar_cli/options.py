@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rockstar_client.tfserving import TFServingClient
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
-_DEFAULT_MODELS = "models"
+DEFAULT_MODELS = "models"
 
 
 class Name(click.ParamType[str]):
@@ -77,7 +77,7 @@ class VersionNumber(click.IntRange):
 
 
 def _folder(ctx: click.Context) -> Path:
-    return Path(ctx.params.get("models") or _DEFAULT_MODELS)
+    return Path(ctx.params.get("models") or DEFAULT_MODELS)
 
 
 def _models(ctx: click.Context) -> list[str]:
@@ -132,7 +132,7 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one line of JSON."
 )
 models_option = click.option(
-    "--models", default=_DEFAULT_MODELS, type=click.Path(path_type=Path), help="Model folder."
+    "--models", default=DEFAULT_MODELS, type=click.Path(path_type=Path), help="Model folder."
 )
 api_key_option = click.option(
     "--api-key", envvar="ROCKSTAR_API_KEY", help="API key, if the service requires one."

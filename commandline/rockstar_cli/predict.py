@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from rockstar_cli.options import NumberRange, Service, json_option, service_options
+from rockstar_cli.options import DEFAULT_MODELS, NumberRange, Service, json_option, service_options
 from rockstar_cli.output import Exit, Progress, echo_json, printable
 from rockstar_client.bulk import STDIN, BulkError, Pace
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rockstar_client.bulk.batch_client import AdjustmentCounts, PredictBatch, ServedModel
     from rockstar_client.bulk.items import Item
     from rockstar_client.bulk.job import Summary
-    from rockstar_client.bulk.output import Files, Output
+    from rockstar_client.bulk.output import Output
     from rockstar_client.bulk.sources import Paths
     from rockstar_contract.contract import Prediction, Value
 
@@ -42,14 +42,18 @@ class PredictOptions:
 @click.command(
     epilog="\b\nExamples:\n  rockstar predict --model cnn seven.png\n"
     "  rockstar predict --model cnn scans/ -o answers.csv\n"
-    "  curl -s URL | rockstar predict --model cnn -"
+    "  curl -s URL | rockstar predict --model cnn -\n"
+    "  rockstar predict --engine local --model cnn s3://bucket/scans -o answers/"
 )
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
     "--files-from", metavar="FILE", help="Read more paths from FILE, one per line; - is stdin."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file."
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="A .csv, .jsonl or .parquet file; with --engine a folder, or URL, of Parquet files.",
 )
 @service_options("Name of the model; required if several are served.")
 @click.option(
@@ -65,7 +69,24 @@ class PredictOptions:
 @json_option
 @click.option("--restart", is_flag=True, help="Replace the output, complete or not.")
 @click.option("--retry-failed", is_flag=True, help="Retry the failed items of a complete output.")
-@click.option("--batch", default=Pace.batch, type=click.IntRange(1), help="Items per request.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray", "spark"]),
+    help="Predict without a service: in processes on this machine, with Ray, or with Spark.",
+)
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    help=f"Model folder, with --engine.  [default: {DEFAULT_MODELS}]",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="With --engine.  [default: one for each core]"
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    help=f"Items per request, or per file with --engine.  [default: {Pace.batch}, 1024]",
+)
 @click.option(
     "--concurrency",
     default=Pace.concurrency,
@@ -81,7 +102,7 @@ class PredictOptions:
 def predict(
     files: tuple[str, ...],
     files_from: str | None,
-    output: Path | None,
+    output: str | None,
     model: str | None,
     service: Service,
     version: int | None,
@@ -90,13 +111,17 @@ def predict(
     as_json: bool,
     restart: bool,
     retry_failed: bool,
-    batch: int,
+    engine: str | None,
+    models: Path | None,
+    workers: int | None,
+    batch: int | None,
     concurrency: int,
     patience: float,
 ) -> None:
-    """Predict FILES with a running service: images, folders, archives, or CSV files with a header.
+    """Predict FILES: images, folders, archives, CSV files with a header, or Parquet files.
 
-    - reads one image, or the rows of one CSV file, from standard input.
+    FILES may be URLs of object stores. - reads one image, or the rows of one CSV file, from
+    standard input. A running service predicts, or with --engine this command itself.
 
     With -o, predictions are written to a file in input order, and failed items to a second file. To
     resume an interrupted run, repeat the command.
@@ -111,17 +136,30 @@ def predict(
         raise click.UsageError("--restart and --retry-failed need -o.")
     if output is not None and as_json:
         raise click.UsageError("--json does not work with -o: write a .jsonl file instead.")
-    table = output is not None and output.suffix.lower() in (".csv", ".parquet")
+    if engine is None and (models is not None or workers is not None):
+        raise click.UsageError("--models and --workers need --engine: else a service predicts.")
+    if engine is not None:
+        if output is None or service.grpc is not None or retry_failed:
+            raise click.UsageError(
+                "--engine needs -o FOLDER, and does not work with --grpc and --retry-failed."
+            )
+        options = PredictOptions(service, model, version, top or 1, strict)
+        _predict_with_engine(
+            *(NamedPaths(files, files_from), options, output, restart),
+            *(engine, models or Path(DEFAULT_MODELS), workers, batch),
+        )
+        return
+    table = output is not None and output.lower().endswith((".csv", ".parquet"))
     top = top or (1 if table else _DEFAULT_TOP)
     options = PredictOptions(service, model, version, top, strict)
     # Without an output file, somebody is watching: fail at once if the service is unreachable.
     patience = 0.0 if output is None else patience
-    pace = Pace(batch, concurrency=concurrency, patience=patience)
+    pace = Pace(batch or Pace.batch, concurrency=concurrency, patience=patience)
     named = NamedPaths(files, files_from)
     if output is None:
         _predict_to_screen(named, options, pace, as_json)
     else:
-        _predict_into_file(named, options, pace, output, restart, retry_failed)
+        _predict_into_file(named, options, pace, Path(output), restart, retry_failed)
 
 
 @contextmanager
@@ -145,16 +183,19 @@ def _connect(
         return
     with service.tensor_client() as server:
         served = batch_client.find_over_grpc(server, options.model or "", version)
-        yield served, batch_client.over_grpc(server, served.model, **how), counts
+        yield served, batch_client.over_backend(server, served.model, **how), counts
 
 
 class NamedPaths:
     """Paths from arguments, then from a file with one path per line or NUL-separated."""
 
     def __init__(self, files: tuple[str, ...], files_from: str | None) -> None:
-        """Require the arguments to exist; the file is read on iteration, stdin (-) only once."""
+        """Require the arguments to exist; the file is read on iteration, stdin (-) only once.
+
+        URLs are not looked up.
+        """
         for path in (*files, *([files_from] if files_from is not None else [])):
-            if path != STDIN:
+            if path != STDIN and "://" not in path:
                 os.stat(path)
         self.files, self._files_from = files, files_from
 
@@ -264,7 +305,7 @@ def _predict_into_file(
     from rockstar_client.bulk.sources import Paths
 
     place = Files(output)
-    for path in (Path(file) for file in named.files if file != STDIN):
+    for path in (Path(file) for file in named.files if file != STDIN and "://" not in file):
         if any(ours.exists() and path.samefile(ours) for ours in place.all()):
             raise BulkError(f"output: {path} is an input file: choose another output")
     with _connect(options) as (served, predict_batch, counts):
@@ -277,7 +318,7 @@ def _predict_into_file(
         with closing(Output(place, run_options, restart=restart)) as result:
             summary = _fill(result, source, predict_batch, pace, progress)
     _echo_adjustments(counts)
-    _echo_summary(summary, place, source.passed_over)
+    _echo_summary(summary, place.out, place.failed, source.passed_over)
 
 
 def _fill(
@@ -307,16 +348,51 @@ def _fill(
         raise
 
 
-def _echo_summary(summary: "Summary", place: "Files", passed_over: int) -> None:
+def _predict_with_engine(
+    named: NamedPaths,
+    options: PredictOptions,
+    output: str,
+    restart: bool,
+    engine: str,
+    models: Path,
+    workers: int | None,
+    batch: int | None,
+) -> None:
+    """Predict all files into a folder of Parquet files, with progress and a summary on stderr."""
+    from rockstar_cli import engines
+    from rockstar_client.bulk.sources import Paths
+    from rockstar_contract.contract import TableInput
+
+    folder = engines.find_version(models, options.model, options.version)
+    model = engines.open_model(folder, options.top, options.strict)
+    tables = isinstance(model.contract.input, TableInput)
+    source = Paths(named, tables=tables, leave_out=[Path(output)])
+    progress = Progress(lambda: source.count() if named.countable else None)
+    try:
+        with progress:
+            summary = engines.run(
+                *(source, engines.PartWriter(model, output), engine),
+                workers=workers or os.cpu_count() or 1,
+                part_items=batch or engines.PART_ITEMS,
+                restart=restart,
+                on_progress=progress,
+            )
+    except KeyboardInterrupt:
+        click.echo("Run the same command to resume.", err=True)
+        raise
+    _echo_summary(summary, output, f"the column error in {output}", source.passed_over)
+
+
+def _echo_summary(summary: "Summary", output: object, failed: object, passed_over: int) -> None:
     before = f" ({summary.skipped:,} in earlier runs)" if summary.skipped else ""
     click.echo(
         f"{summary.items:,} items{before}, {summary.failed:,} failed, in {summary.seconds:.1f} s "
-        f"({summary.rate:,.0f} items/s): {place.out}",
+        f"({summary.rate:,.0f} items/s): {output}",
         err=True,
     )
     if passed_over:
         click.echo(f"{passed_over:,} other files were skipped.", err=True)
     if summary.failed:
-        click.echo(f"Failed items and reasons: {place.failed}", err=True)
+        click.echo(f"Failed items and reasons: {failed}", err=True)
         some = summary.failed < summary.items
         raise click.exceptions.Exit(Exit.SOME_FAILED if some else Exit.FAILED)

@@ -1,6 +1,6 @@
 """Predict one batch with a gateway over HTTP or a model server over gRPC.
 
-`over_http` and `over_grpc` make a function that predicts a batch with one request. `BatchClient`
+`over_http` and `over_backend` make a function that predicts a batch with one request. `BatchClient`
 adds retries, and halves a batch that fails to find the items that cause it.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_client.backend import Query
+from rockstar_client.backend import PredictBackend, Query
 from rockstar_client.bulk import DEFAULT_PACE
 from rockstar_client.bulk.items import BatchResult, Failed, Item, Outcome, Result
 from rockstar_client.errors import (
@@ -69,7 +69,7 @@ _SEARCH_FACTOR = 3
 # These errors concern every batch; no item causes them.
 _FATAL = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED)
 
-# The position of an example in a request, as a gateway (or `over_grpc`) names it.
+# The position of an example in a request, as a gateway (or `over_backend`) names it.
 _POSITION = re.compile(r"^(instances\[\d+\](\.b64)?|body row \d+|item)(\.|\b)")
 
 _JSON = msgspec.json.Encoder()
@@ -283,7 +283,7 @@ def over_http(
             content_type, body = "text/csv", write_rows(rows)
         else:
             # Bytes become base64. One document costs both sides less than a form of many parts.
-            instances = [{"b64": example} for example in examples]
+            instances = [{"b64": each} if isinstance(each, bytes) else each for each in examples]
             content_type, body = "application/json", _JSON.encode({"instances": instances})
         response = yield Request("POST", path, {"Content-Type": content_type}, body)
         answer, items = read_predictions(response)
@@ -305,8 +305,8 @@ def over_http(
     return lambda examples: client.call(steps(examples), timeout=_TIMEOUT_S)
 
 
-def over_grpc(
-    server: TFServingClient,
+def over_backend(
+    backend: PredictBackend,
     model: str,
     *,
     version: int | None = None,
@@ -314,11 +314,11 @@ def over_grpc(
     strict: bool = False,
     counts: AdjustmentCounts | None = None,
 ) -> PredictBatch:
-    """Make a function that predicts with a model server and preprocesses examples locally.
+    """Make a function that predicts with a model server or a model, and preprocesses locally.
 
     See `over_http` for the arguments.
     """
-    predictor = Predictor(server)
+    predictor = Predictor(backend)
 
     def predict(examples: Sequence[Example]) -> BatchResult:
         failed: dict[int, Failed] = {}

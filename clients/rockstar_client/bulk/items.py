@@ -1,6 +1,7 @@
 """Items of a bulk prediction and their outcomes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from rockstar_client.examples import Example
@@ -52,8 +53,8 @@ class BatchResult(NamedTuple):
 
 def failing_item(name: str, error: InvalidInputError) -> Item:
     """An item that is known to be bad; reading it raises the error."""
+    return Item(name, "failed", 0, (), partial(_fail, error))
 
-    def fail() -> bytes:
-        raise error
 
-    return Item(name, "failed", 0, (), fail)
+def _fail(error: InvalidInputError) -> Example:
+    raise error

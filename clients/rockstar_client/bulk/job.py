@@ -58,7 +58,7 @@ def predict_items(
     window: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="predict") as pool:
         try:
-            for batch in _batches(items, lambda: most, pace.batch_bytes):
+            for batch in batches(items, lambda: most, pace.batch_bytes):
                 window.append(pool.submit(client.predict, batch))
                 # One more per request in flight, so that a slow first batch stalls no thread.
                 while len(window) >= 2 * pace.concurrency or (window and window[0].done()):
@@ -71,7 +71,7 @@ def predict_items(
                 future.cancel()
 
 
-def _batches(
+def batches(
     items: Iterable[Item], max_items: Callable[[], int], max_bytes: int
 ) -> Iterator[list[Item]]:
     """Cut items into batches of one kind: files, or rows with the same columns.
@@ -102,7 +102,7 @@ def run(
 
     Args:
         items: the same, in the same order, as in the runs that this one continues.
-        predict: the service, see `over_http` and `over_grpc`.
+        predict: the service, see `over_http` and `over_backend`.
         output: stays open. The run can be continued after any exception.
         pace: batch size and concurrency.
         on_progress: called with the numbers of done and of failed items.

@@ -1,4 +1,4 @@
-"""Inputs of a bulk run as one stream of items: files, folders, tables, archives, standard input.
+"""Inputs of a bulk run as one stream of items: files, folders, tables, archives, object stores.
 
 Tables are read row by row, archives member by member; nothing is extracted to disk. The size of a
 member is checked before it is read, so that a small archive that unpacks to a gigantic one costs no
@@ -19,14 +19,14 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from rockstar_client.bulk import STDIN
+from rockstar_client.bulk import STDIN, BulkError
 from rockstar_client.bulk.items import Item, failing_item
-from rockstar_client.examples import Example
+from rockstar_client.examples import Example, plain_row
 from rockstar_contract.csv_rows import (
     CSV_ENDINGS,
     GZIP,
@@ -45,6 +45,7 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import IMAGE_SUFFIXES
 
 _TABLES = CSV_ENDINGS
+_PARQUET = ".parquet"
 _ZIPS = (".zip",)
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -53,6 +54,8 @@ _MAX_ITEM_BYTES = 24 * 2**20
 _CHUNK = 2**20
 # Rows from which the column names and the decimal separator are inferred.
 _SAMPLE_ROWS = 200
+# Rows of a Parquet file that are converted at a time.
+_BLOCK_ROWS = 256
 
 _FILE, _ARCHIVE = "a readable file", "a complete archive"
 # Exceptions of the standard library for damaged archives.
@@ -69,11 +72,11 @@ _ENCRYPTED = 0x1  # flag of a ZIP member
 
 
 class Paths:
-    """Files, folders, CSV files and archives, in the order given.
+    """Files, folders, tables, archives, and URLs of object stores, in the order given.
 
     A named file is always an item. From folders and archives only images are items (for a model
-    of tables only CSV files in folders), never hidden files or files in hidden folders. Can be
-    iterated repeatedly; the order is the same as long as the files are.
+    of tables only CSV files in folders), and the rows of Parquet files, never hidden files or files
+    in hidden folders. Can be iterated repeatedly; the order is the same as long as the files are.
 
     Attributes:
         passed_over: files in folders and archives that were skipped in the latest iteration.
@@ -90,7 +93,8 @@ class Paths:
             leave_out: files in folders to skip, such as the output of the run.
         """
         self._paths = paths
-        self._wanted = _TABLES if tables else IMAGE_SUFFIXES
+        self._tables = tables
+        self._wanted = (*(_TABLES if tables else IMAGE_SUFFIXES), _PARQUET)
         self._leave_out = {str(path.absolute()) for path in leave_out}
         self.passed_over = 0
 
@@ -98,7 +102,9 @@ class Paths:
         self.passed_over = 0
         for path in self._paths:
             if path == STDIN:
-                yield from _stdin_items(self._wanted is _TABLES)
+                yield from _stdin_items(self._tables)
+            elif is_url(path):
+                yield from self._stored_items(path)
             elif not os.path.isdir(path):
                 yield from self._file_items(path)
             else:
@@ -117,6 +123,8 @@ class Paths:
         """Estimate the number of items; None if that would mean reading them all."""
         total = 0
         for path in self._paths:
+            if is_url(path):
+                return None
             for found in _walk(path, frozenset()) if os.path.isdir(path) else (path,):
                 if isinstance(found, Item) or (found != path and not self._is_wanted(found)):
                     continue
@@ -127,6 +135,8 @@ class Paths:
                     if name.endswith(_ZIPS):
                         with zipfile.ZipFile(found) as archive:
                             total += sum(map(self._is_wanted, archive.namelist()))
+                    elif name.endswith(_PARQUET):
+                        total += sum(_parquet_layout(*locate(found))[1])
                     elif name.endswith(_TABLES):
                         with Path(found).open("rb") as file:
                             ends = Counter[bytes]()  # by line end, which may be CR alone
@@ -141,6 +151,8 @@ class Paths:
 
     def _file_items(self, path: str) -> Iterable[Item]:
         name = path.lower()
+        if name.endswith(_PARQUET):
+            return _parquet_items(path, self._tables)
         if name.endswith(_TABLES):
             return _table_items(path)
         if name.endswith(_ZIPS):
@@ -148,6 +160,32 @@ class Paths:
         if name.endswith(_TARS):
             return _tar_items(path, self._accepts)
         return (_file_item(path),)
+
+    def _stored_items(self, url: str) -> Iterator[Item]:
+        """The images, or rows of Parquet files, of an object or of all objects below a URL."""
+        from pyarrow.fs import FileSelector, FileType
+
+        system, path = locate(url)
+        try:
+            (found,) = system.get_file_info([path])
+            objects = [found]
+            if found.type != FileType.File:
+                objects = system.get_file_info(FileSelector(path, recursive=True))
+        except OSError as error:
+            raise BulkError(f"{url} cannot be read: {first_line(error)}") from error
+        for each in sorted(objects, key=lambda each: str(each.path)):
+            name = f"{url.removesuffix('/')}{each.path.removeprefix(path.removesuffix('/'))}"
+            if each.type != FileType.File or not (each is found or self._accepts(name)):
+                continue
+            stamp = f"{each.size} {each.mtime_ns}"
+            if name.lower().endswith(_PARQUET):
+                yield from _parquet_items(name, self._tables)
+            elif each.size > _MAX_ITEM_BYTES:
+                yield _too_large(name, each.size)
+            elif self._tables:
+                yield _wrong(name, "a Parquet file", "another object; copy CSV files to a folder")
+            else:
+                yield Item(name, stamp, each.size, (), partial(_read_object, name))
 
     def _accepts(self, path: str, archives: bool = False) -> bool:
         accepted = self._is_wanted(path, archives)
@@ -162,7 +200,10 @@ class Paths:
         if hidden or not path.lower().endswith(wanted):
             return False
         # Only a table can be an output of the run.
-        return self._wanted is not _TABLES or os.path.abspath(path) not in self._leave_out
+        is_table = path.lower().endswith((*_TABLES, _PARQUET))
+        return not is_table or not self._leave_out.intersection(
+            (os.path.abspath(path), os.path.dirname(os.path.abspath(path)))
+        )
 
 
 def _unusable(name: str, expected: str, error: Exception) -> InvalidInputError:
@@ -179,7 +220,11 @@ def _too_large(name: str, size: int) -> Item:
 
 
 def _constant(content: Example) -> Callable[[], Example]:
-    return lambda: content
+    return partial(_same, content)  # unlike a closure, it can be sent to another process
+
+
+def _same(content: Example) -> Example:
+    return content
 
 
 def _stamp(status: os.stat_result) -> str:
@@ -268,9 +313,8 @@ def _stdin_items(tables: bool) -> Iterable[Item]:
 def _zip_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
     """The accepted members of a ZIP archive, in its order."""
     try:
-        # Stays open while an item refers to it: members may be read after the last was yielded.
-        archive = zipfile.ZipFile(path)
-        for member in archive.infolist():
+        stamp = os.stat(path).st_mtime_ns
+        for member in _open_zip(path, stamp).infolist():
             if member.is_dir() or not accepts(member.filename):
                 continue
             name, size = f"{path}:{member.filename}", member.file_size
@@ -279,18 +323,159 @@ def _zip_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
             elif size > _MAX_ITEM_BYTES:
                 yield _too_large(name, size)
             else:
-                read = partial(_read_zip_member, archive, member, name)
+                read = partial(_read_zip_member, path, stamp, member, name)
                 yield Item(name, f"{size} {member.CRC}", size, (), read)
     except _DAMAGE as error:
         yield failing_item(path, _unusable(path, _ARCHIVE, error))
 
 
-def _read_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bytes:
+@lru_cache(maxsize=2)
+def _open_zip(path: str, stamp: int) -> zipfile.ZipFile:  # noqa: ARG001
+    """Open an archive once for all its members, in each process; the stamp is its age."""
+    return zipfile.ZipFile(path)
+
+
+def _read_zip_member(path: str, stamp: int, member: zipfile.ZipInfo, name: str) -> bytes:
     try:
         # Thread-safe; checks the CRC and returns at most the declared size.
-        return archive.read(member)
+        return _open_zip(path, stamp).read(member)
     except _DAMAGE as error:
         raise _unusable(name, _ARCHIVE, error) from error
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is the URL of an object store, such as s3://bucket/photos."""
+    return "://" in path
+
+
+def first_line(error: Exception) -> str:
+    """The first line of PyArrow's error, which can have a trace of C++ calls below."""
+    return str(error).split("\n")[0][:300] or type(error).__name__
+
+
+def locate(path: str) -> tuple[Any, str]:
+    """The PyArrow file system of a path or URL, and the path in it; raises BulkError."""
+    if not is_url(path):
+        return _file_system("file:///"), os.path.abspath(path)
+    scheme, _, rest = path.partition("://")
+    bucket, _, key = rest.partition("/")
+    # The key may have characters that a URL must not have.
+    return _file_system(f"{scheme}://{bucket}"), f"{bucket.partition('@')[0]}/{key}".rstrip("/")
+
+
+@lru_cache(maxsize=16)
+def _file_system(url: str) -> Any:
+    """Connect to a store once in each process."""
+    try:
+        from pyarrow.fs import FileSystem
+
+        return FileSystem.from_uri(url)[0]
+    except ModuleNotFoundError as error:
+        need = "Parquet files and object stores need pyarrow: pip install 'rockstartf[parquet]'"
+        raise BulkError(need) from error
+    except (OSError, ValueError) as error:
+        expected = "a path, s3://BUCKET/KEY, gs://BUCKET/KEY or abfs://CONTAINER@ACCOUNT/KEY"
+        raise BulkError(f"{url}: expected {expected} ({first_line(error)})") from error
+
+
+def _read_object(url: str) -> bytes:
+    system, path = locate(url)
+    try:
+        with system.open_input_stream(path) as stream:
+            content: bytes = stream.read()
+            return content
+    except OSError as error:
+        raise InvalidInputError(url, expected=_FILE, got=first_line(error)) from error
+
+
+def _parquet_layout(system: Any, path: str) -> tuple[Any, list[int], int]:
+    """The schema of a Parquet file, the rows of its row groups, and the mean bytes of a row."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, filesystem=system) as file:
+        metadata = file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows)
+        return file.schema_arrow, [group.num_rows for group in groups], size
+
+
+def _parquet_items(name: str, tables: bool) -> Iterator[Item]:
+    """Yield each row of a Parquet file as FILE:ROW, counted from 1.
+
+    For a model of images a row is its column of files: the only one of bytes, or of structs with
+    `bytes`, as of Hugging Face's datasets.
+    """
+    system, path = locate(name)
+    import pyarrow as pa
+
+    try:
+        (info,) = system.get_file_info([path])
+        stamp = f"{info.size} {info.mtime_ns}"
+        schema, groups, size = _parquet_layout(system, path)
+    except (OSError, pa.ArrowException) as error:
+        yield _wrong(name, "a Parquet file", first_line(error))
+        return
+    columns = tuple(schema.names)
+    if not tables:
+        files = [each.name for each in schema if _holds_files(each.type)]
+        if len(files) != 1:
+            got = f"{len(files)} such columns of {', '.join(columns)}"
+            yield _wrong(name, "one column of images as bytes", got)
+            return
+        columns = (files[0],)
+    number = 0
+    for group, rows in enumerate(groups):
+        for row in range(rows):
+            number += 1
+            read = partial(_read_row, name, stamp, group, columns, not tables, row)
+            yield Item(f"{name}:{number}", stamp, size, columns if tables else (), read)
+
+
+def _holds_files(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _holds_files(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _read_row(
+    name: str, stamp: str, group: int, columns: tuple[str, ...], is_file: bool, row: int
+) -> Example:
+    import pyarrow as pa
+
+    try:
+        block, index = divmod(row, _BLOCK_ROWS)
+        cells = _block_of_rows(name, stamp, group, columns, block)[index]
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise InvalidInputError(name, expected="a Parquet file", got=first_line(error)) from error
+    if not is_file:
+        return plain_row(cells)
+    content = cells[columns[0]]
+    content = content.get("bytes") if isinstance(content, dict) else content
+    if content is None:
+        raise InvalidInputError(name, expected="an image", got="null")
+    return cast("bytes", content)
+
+
+# Concurrent requests and batches of several groups read neighboring rows.
+@lru_cache(maxsize=16)
+def _block_of_rows(
+    name: str, stamp: str, group: int, columns: tuple[str, ...], block: int
+) -> list[dict[str, Any]]:
+    table = _row_group(name, stamp, group, columns)
+    rows: list[dict[str, Any]] = table.slice(block * _BLOCK_ROWS, _BLOCK_ROWS).to_pylist()
+    return rows
+
+
+@lru_cache(maxsize=2)
+def _row_group(name: str, stamp: str, group: int, columns: tuple[str, ...]) -> Any:  # noqa: ARG001
+    import pyarrow.parquet as pq
+
+    system, path = locate(name)
+    with pq.ParquetFile(path, filesystem=system) as file:
+        return file.read_row_group(group, columns=list(columns))
 
 
 def _tar_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
