@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from rockstar_contract.contract import Contract
 
 SIDE, CLASSES = 4, 3
 # The `contract` signature returns this; versions differ only in the number.
@@ -60,6 +63,32 @@ def _toy_model() -> bytes:
         return {"contract": tf.fill(tf.shape(query), tf.constant(_DOCUMENT))}
 
     return converted({"serving_default": predict, "contract": contract})
+
+
+def write_linear(folder: Path, contract: Contract, weights: NDArray[Any]) -> Path:
+    """A version folder FOLDER/MODEL/1 with a contract: its encoded input @ weights, or softmax."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        import tensorflow as tf
+
+    spec = contract.encoded
+    features = tf.TensorSpec([None, *spec.shape], name=spec.name)
+
+    @tf.function(input_signature=[features])  # type: ignore[untyped-decorator]
+    def predict(features: Any) -> Any:
+        outputs = tf.reshape(features, [-1, len(weights)]) @ weights
+        softmax = contract.task == "classification"
+        return {contract.output: tf.nn.softmax(outputs) if softmax else outputs}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="query")])  # type: ignore[untyped-decorator]
+    def answer(query: Any) -> Any:
+        return {"contract": tf.fill(tf.shape(query), tf.constant(contract.to_json()))}
+
+    version = folder / contract.model / "1"
+    version.mkdir(parents=True)
+    content = converted({"serving_default": predict, "contract": answer})
+    (version / "model.tflite").write_bytes(content)
+    return version
 
 
 def converted(signatures: dict[str, Any]) -> bytes:

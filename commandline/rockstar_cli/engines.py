@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rockstar_client.bulk import BulkError, ResumeError
+from rockstar_client.bulk.batch_client import AdjustmentCounts
 from rockstar_client.bulk.items import Item
 from rockstar_client.bulk.job import Summary, batches
 from rockstar_client.bulk.output import extend_chain
@@ -54,19 +55,29 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Written:
+    """The numbers of items and of failed ones in a part, and the totals of AdjustmentCounts."""
+
+    items: int
+    failed: int
+    adjusted: tuple[int, tuple[Counter[str], ...]]
+
+
+@dataclass(frozen=True)
 class PartWriter:
     """Predicts the items of parts, in any process, and writes them to a folder or object store."""
 
     model: "LocalModel"
     output: str
 
-    def __call__(self, part: Part) -> tuple[int, int]:
-        """Write a part; returns the numbers of its items, and of those that failed."""
+    def __call__(self, part: Part) -> Written:
+        """Write a part."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         names = [utf8_name(item.name) for item in part.items]
-        columns = {"item": names, **self.model.columns(self.model.results(part.items))}
+        counts = AdjustmentCounts()
+        columns = {"item": names, **self.model.columns(self.model.results(part.items, counts))}
         types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
         kinds = {"item": str, **self.model.column_types}
         schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
@@ -81,7 +92,7 @@ class PartWriter:
                 system.move(f"{folder}/{aside}", f"{folder}/{part.name}")
         except OSError as error:
             raise BulkError(f"{self.output} cannot be written: {first_line(error)}") from error
-        return len(names), failed
+        return Written(len(names), failed, counts.totals)
 
 
 def find_version(models: Path, model: str | None, version: int | None) -> Path:
@@ -116,6 +127,7 @@ def run(
     workers: int,
     part_items: int = PART_ITEMS,
     restart: bool = False,
+    counts: AdjustmentCounts,
     on_progress: Callable[[int, int], None] = lambda _items, _failed: None,
 ) -> Summary:
     """Write the parts that are missing in the output, and mark it as complete.
@@ -127,10 +139,11 @@ def run(
         workers: processes.
         part_items: the maximum of items in a part.
         restart: replace the parts of the output.
+        counts: collects what was imputed and ignored in rows.
         on_progress: called with the numbers of done and of failed items.
 
     Raises:
-        BulkError: there are no items, the output cannot be used, or a worker ended.
+        BulkError: the output cannot be used, or a worker ended.
         ResumeError: the output has parts with other items, options or another model.
     """
     started = time.monotonic()
@@ -157,20 +170,20 @@ def run(
 
     present = set(existing.values())
     total = failed = 0
-    for items_of_part, failed_of_part in ENGINES[engine](write, missing(), workers):
-        total, failed = total + items_of_part, failed + failed_of_part
+    for written in ENGINES[engine](write, missing(), workers):
+        total, failed = total + written.items, failed + written.failed
+        counts.merge(written.adjusted)
         skipped = sum(count for count, _ in done.values())
         on_progress(total + skipped, failed + sum(count for _, count in done.values()))
-    if not numbers:
-        raise BulkError("there is nothing to predict")
     if existing:
         name = min(existing.values())
         raise ResumeError(
             f"{write.output} has more parts than this input ({name}); use --restart to replace them"
         )
-    system, folder = locate(write.output)
-    with system.open_output_stream(f"{folder}/{_DONE}"):
-        pass
+    if numbers:
+        system, folder = locate(write.output)
+        with system.open_output_stream(f"{folder}/{_DONE}"):
+            pass
     skipped = sum(count for count, _ in done.values())
     failed += sum(count for _, count in done.values())
     return Summary(total + skipped, failed, skipped, time.monotonic() - started)
@@ -224,9 +237,9 @@ def _count(output: str, name: str) -> tuple[int, int] | None:
     return len(errors), pc.count(errors).as_py()
 
 
-def _local(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[tuple[int, int]]:
+def _local(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Written]:
     """One process for each worker; fork would copy locks of this process's threads."""
-    window: deque[Future[tuple[int, int]]] = deque()
+    window: deque[Future[Written]] = deque()
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker)
     try:
@@ -260,7 +273,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[tuple[int, int]]:
+def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Written]:
     """Ray Data, on the cluster of RAY_ADDRESS or a local one; a task for each part."""
     import ray
 
@@ -271,11 +284,10 @@ def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[tup
         ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers)
     data = ray.data.from_items(pickled, override_num_blocks=len(pickled))
     done = data.map_batches(partial(_write_pickled, write), batch_size=None, concurrency=workers)
-    for row in done.iter_rows():
-        yield _counts(row)
+    yield from map(_written, done.iter_rows())
 
 
-def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[tuple[int, int]]:
+def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Written]:
     """Spark, on the cluster of SPARK_REMOTE or PYSPARK_SUBMIT_ARGS, or a local one."""
     import pandas as pd
     from pyspark.sql import SparkSession
@@ -294,34 +306,32 @@ def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[t
             yield pd.DataFrame(_write_pickled(write, frame))
 
     data = spark.createDataFrame(pickled, "part binary").repartition(len(pickled))
-    schema = "items long, failed long, problem string"
-    for row in data.mapInPandas(write_frames, schema).collect():
-        yield _counts(row)
+    yield from map(_written, data.mapInPandas(write_frames, "written binary").collect())
 
 
-def _write_pickled(write: PartWriter, batch: Any) -> dict[str, list[Any]]:
+def _write_pickled(write: PartWriter, batch: Any) -> dict[str, list[bytes]]:
     """Write the parts in a table of pickled ones.
 
     Errors for users are returned: an engine would retry the part, and add its own traceback.
     """
-    columns: dict[str, list[Any]] = {"items": [], "failed": [], "problem": []}
+    results: list[bytes] = []
     for part in batch["part"]:
-        items, failed, problem = 0, 0, ""
+        written: Written | str
         try:
-            items, failed = write(pickle.loads(part))  # noqa: S301 (our own)
+            written = write(pickle.loads(part))  # noqa: S301 (our own)
         except (BulkError, CallError, LoadError) as error:
-            problem = str(error)
-        for name, value in zip(columns, (items, failed, problem), strict=True):
-            columns[name].append(value)
-    return columns
+            written = str(error)
+        results.append(pickle.dumps(written))
+    return {"written": results}
 
 
-def _counts(row: Any) -> tuple[int, int]:
-    if row["problem"]:
-        raise BulkError(row["problem"])
-    return row["items"], row["failed"]
+def _written(row: Any) -> Written:
+    written: Written | str = pickle.loads(row["written"])  # noqa: S301 (our own)
+    if isinstance(written, str):
+        raise BulkError(written)
+    return written
 
 
-# Each writes parts, in any order, and yields the numbers of items and failed ones of each.
-Engine = Callable[[PartWriter, Iterable[Part], int], Iterator[tuple[int, int]]]
+# Each writes parts, in any order.
+Engine = Callable[[PartWriter, Iterable[Part], int], Iterator[Written]]
 ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "spark": _spark}

@@ -47,6 +47,8 @@ _EXTRAS = {
     ),
     "train": ("jinja2", "keras", "matplotlib", "sklearn", "tensorflow", "tensorflow_serving"),
     "parquet": ("pyarrow",),
+    "ray": ("ray",),
+    "spark": ("pyspark",),
     "otel": ("opentelemetry",),
 }
 

@@ -360,6 +360,7 @@ def _predict_with_engine(
 ) -> None:
     """Predict all files into a folder of Parquet files, with progress and a summary on stderr."""
     from rockstar_cli import engines
+    from rockstar_client.bulk.batch_client import AdjustmentCounts
     from rockstar_client.bulk.sources import Paths
     from rockstar_contract.contract import TableInput
 
@@ -367,7 +368,10 @@ def _predict_with_engine(
     model = engines.open_model(folder, options.top, options.strict)
     tables = isinstance(model.contract.input, TableInput)
     source = Paths(named, tables=tables, leave_out=[Path(output)])
-    progress = Progress(lambda: source.count() if named.countable else None)
+    progress, counts = (
+        Progress(lambda: source.count() if named.countable else None),
+        AdjustmentCounts(),
+    )
     try:
         with progress:
             summary = engines.run(
@@ -375,11 +379,15 @@ def _predict_with_engine(
                 workers=workers or os.cpu_count() or 1,
                 part_items=batch or engines.PART_ITEMS,
                 restart=restart,
+                counts=counts,
                 on_progress=progress,
             )
     except KeyboardInterrupt:
         click.echo("Run the same command to resume.", err=True)
         raise
+    if not summary.items:
+        raise BulkError(_nothing_in(source))
+    _echo_adjustments(counts)
     _echo_summary(summary, output, f"the column error in {output}", source.passed_over)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rockstar_client.backend import Query, TensorResponse
-from rockstar_client.bulk.batch_client import BatchClient, over_backend
+from rockstar_client.bulk.batch_client import AdjustmentCounts, BatchClient, over_backend
 from rockstar_client.bulk.items import Failed, Item, Result
 from rockstar_client.errors import call_error
 from rockstar_client.examples import Example, ExampleLike, Inputs, as_examples, read_example
@@ -106,10 +106,15 @@ class LocalModel:
         """
         return self.columns(self.results(self._items(examples)))
 
-    def results(self, items: Iterable[Item]) -> Iterator[Result]:
-        """Predict items of a bulk prediction, in their order; each is read when it is needed."""
+    def results(
+        self, items: Iterable[Item], counts: AdjustmentCounts | None = None
+    ) -> Iterator[Result]:
+        """Predict items of a bulk prediction, in their order; each is read when it is needed.
+
+        `counts` collects what was imputed and ignored in rows.
+        """
         predict_batch = over_backend(
-            self._backend, self.contract.model, top=self.top, strict=self.strict
+            *(self._backend, self.contract.model), top=self.top, strict=self.strict, counts=counts
         )
         client, rest = BatchClient(predict_batch, patience=0), iter(items)
         while batch := list(islice(rest, _BATCH)):

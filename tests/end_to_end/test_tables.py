@@ -1,9 +1,6 @@
 """Models of tables through all processes: `rockstar serve`, both clients, `rockstar predict`."""
 
 import json
-import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +9,9 @@ import requests
 from rockstar_client.errors import InvalidRequestError
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
-from rockstar_contract.contract import Contract
 from tests.end_to_end.conftest import rockstar
 from tests.images import png, stroke
+from tests.model_fixtures import write_linear
 from tests.table_models import ROW, regression, table_classifier
 
 ROWS = [ROW, {"petal width": 0.5, "color": "blue"}, {"petal width": -1, "color": "white"}]
@@ -25,35 +22,6 @@ ARRAYS = [np.array([2, 0, 1, 0]), np.array([-1, 1, 0, 0]), np.array([-4, 0, 0, 1
 VALUES = [3.0, -1.0, -2.0]
 
 
-def write_litert(folder: Path, contract: Contract, weights: np.ndarray) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own
-        import tensorflow as tf
-
-        features = tf.TensorSpec([None, len(weights)], name="features")
-        query = tf.TensorSpec([None], tf.int32, name="query")
-
-        @tf.function(input_signature=[features])  # type: ignore[untyped-decorator]
-        def predict(features: Any) -> Any:
-            outputs = features @ weights
-            softmax = contract.task == "classification"
-            return {contract.output: tf.nn.softmax(outputs) if softmax else outputs}
-
-        @tf.function(input_signature=[query])  # type: ignore[untyped-decorator]
-        def answer(query: Any) -> Any:
-            return {"contract": tf.fill(tf.shape(query), tf.constant(contract.to_json()))}
-
-        aside = folder / "saved"
-        signatures = {"serving_default": predict, "contract": answer}
-        tf.saved_model.save(tf.Module(), str(aside), signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(aside), signature_keys=list(signatures)
-        )
-        version = folder / contract.model / "1"
-        version.mkdir(parents=True)
-        (version / "model.tflite").write_bytes(converter.convert())
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
@@ -61,7 +29,7 @@ def models(tmp_path_factory):
         (regression(model="price"), WEIGHTS),
         (table_classifier(model="species"), np.eye(4, dtype=np.float32) * 9),
     ]:
-        write_litert(folder, contract, weights)
+        write_linear(folder, contract, weights)
     return folder
 
 

@@ -177,6 +177,18 @@ class AdjustmentCounts:
         self._rows = 0
         self._imputed, self._other, self._ignored = (Counter[str]() for _ in range(3))
 
+    @property
+    def totals(self) -> tuple[int, tuple[Counter[str], ...]]:
+        """The number of rows, and of rows by column for each kind of adjustment; for `merge`."""
+        return self._rows, (self._imputed, self._other, self._ignored)
+
+    def merge(self, totals: tuple[int, tuple[Counter[str], ...]]) -> None:
+        """Add the totals of another process."""
+        with self._lock:
+            self._rows += totals[0]
+            for kind, counted in zip(self.totals[1], totals[1], strict=True):
+                kind.update(counted)
+
     def add(self, rows: int, adjusted: Collection[Adjustments]) -> None:
         """Count a batch of `rows` rows and the adjustments of those that were adjusted."""
         with self._lock:

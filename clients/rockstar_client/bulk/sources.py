@@ -373,9 +373,11 @@ def _file_system(url: str) -> Any:
     except ModuleNotFoundError as error:
         need = "Parquet files and object stores need pyarrow: pip install 'rockstartf[parquet]'"
         raise BulkError(need) from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         expected = "a path, s3://BUCKET/KEY, gs://BUCKET/KEY or abfs://CONTAINER@ACCOUNT/KEY"
         raise BulkError(f"{url}: expected {expected} ({first_line(error)})") from error
+    except OSError as error:
+        raise BulkError(f"{url} cannot be used: {first_line(error)}") from error
 
 
 def _read_object(url: str) -> bytes:
