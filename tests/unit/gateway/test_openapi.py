@@ -42,6 +42,7 @@ PAGES = (
     "/docs/swagger-ui/{name}",
     "/edge/{model}",
     "/litert/{version}/{name}",
+    "/playground",
     "/static/{filename}",
 )
 # Other paths get TensorFlow Serving's errors.

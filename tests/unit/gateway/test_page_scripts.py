@@ -124,3 +124,75 @@ def test_every_step_is_as_in_python(channels):
 def test_the_page_knows_every_step():
     known = node("steps.mjs", [step.__struct_config__.tag for step in preprocessing.Step.__args__])
     assert known == []
+
+
+ACTIVATIONS = ("linear", "tanh", "relu", "prelu", "sigmoid", "arctan", "softsign")
+
+
+def training(activation: str, outputs: int, **options: Any) -> dict[str, Any]:
+    inputs = RNG.normal(size=(12, 3))
+    labels = RNG.integers(0, max(2, outputs), 12)
+    return {
+        "sizes": [3, 5, 4, outputs],
+        "activation": activation,
+        "options": {"learningRate": 0.1, **options},
+        "inputs": inputs.ravel().tolist(),
+        "labels": labels.tolist(),
+        "steps": 20,
+    }
+
+
+def test_gradients_of_networks_are_finite_differences():
+    penalties: list[dict[str, Any]] = [
+        {},
+        {"regularization": "L1", "rate": 0.1},
+        {"regularization": "L2", "rate": 0.1},
+    ]
+    jobs = [
+        training(activation, outputs, **penalty)
+        for activation in ACTIVATIONS
+        for outputs in (1, 3)
+        for penalty in penalties
+    ]
+    for job, trained in zip(jobs, node("network.mjs", jobs), strict=True):
+        for gradient, numeric in zip(trained["gradients"], trained["numeric"], strict=True):
+            np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7, err_msg=str(job))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("optimizer", ["gradient descent", "Adam"])
+def test_networks_learn_as_in_numpy(outputs, optimizer):
+    job = training("tanh", outputs, optimizer=optimizer, regularization="L2", rate=0.01)
+    (trained,) = node("network.mjs", [job])
+    x, labels = np.reshape(job["inputs"], (12, 3)), np.array(job["labels"])
+    # The slopes, which only PReLU has, are empty.
+    values = [np.array(each, np.float64) for each in trained["before"]]
+    moments = [np.zeros((2, *each.shape)) for each in values]
+    truth = labels[:, np.newaxis] if outputs == 1 else np.eye(outputs)[labels]
+    for step in range(1, job["steps"] + 1):
+        weights = [
+            each.reshape(len(bias), -1)
+            for each, bias in zip(values[::3], values[1::3], strict=True)
+        ]
+        layers = [x]
+        for each, bias in zip(weights, values[1::3], strict=True):
+            layers.append(np.tanh(layers[-1] @ each.T + bias))
+        logits = layers[2] @ weights[2].T + values[7]
+        powers = np.exp(logits)
+        found = powers / (1 + powers if outputs == 1 else powers.sum(axis=1, keepdims=True))
+        errors, gradients = (found - truth) / len(x), [np.empty(0)] * 9
+        for layer in (2, 1, 0):
+            gradients[3 * layer] = (errors.T @ layers[layer] + 0.01 * weights[layer]).ravel()
+            gradients[3 * layer + 1] = errors.sum(axis=0)
+            errors = errors @ weights[layer] * (1 - layers[layer] ** 2)
+        for value, gradient, moment in zip(values, gradients, moments, strict=True):
+            if optimizer == "gradient descent":
+                value -= 0.1 * gradient
+                continue
+            moment[0] = 0.9 * moment[0] + 0.1 * gradient
+            moment[1] = 0.999 * moment[1] + 0.001 * gradient**2
+            corrected = moment[0] / (1 - 0.9**step), np.sqrt(moment[1] / (1 - 0.999**step))
+            # Keras adds its epsilon before the correction.
+            value -= 0.1 * corrected[0] / (corrected[1] + 1e-7 / np.sqrt(1 - 0.999**step))
+    for one, other in zip(trained["after"], values, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)

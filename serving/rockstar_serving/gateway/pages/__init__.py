@@ -57,6 +57,12 @@ def index() -> Response:
     return page
 
 
+@_blueprint.get("/playground")
+def playground() -> str:
+    """Small networks that learn in the browser."""
+    return render_template("playground.html")
+
+
 @_blueprint.get("/litert/<version>/<name>")
 def litert_file(version: str, name: str) -> Response:
     """A file of LiteRT for browsers; its URL contains the version, so it never changes."""

@@ -1,0 +1,533 @@
+// The playground: settings, the training loop, and pictures of the network. The settings are in the
+// hash of the URL, so that a link to them can be shared.
+
+import { Drawing } from "./drawing.js";
+import { ACTIVATIONS, Network, OPTIMIZERS, REGULARIZATIONS, randomNumbers, Trainer } from "./neural_network.js";
+import { DATA_SETS, DIGIT_SIDE, FEATURES, gridInputs, makeData, RANGE, rasterize } from "./playground_data.js";
+
+const GRID = 30; // points a side at which neurons are shown
+const [MOST_LAYERS, MOST_NEURONS] = [4, 8];
+const MOST_IN_DIGITS = 24; // neurons of a layer that learns digits
+const FRAME = 10; // milliseconds of training between two pictures
+const DEFAULTS = {
+  data: "circle", noise: 0, train: 0.5, batch: 10, features: ["x", "y"], layers: [4, 2], activation: "tanh",
+  rate: 0.03, optimizer: OPTIMIZERS[0], regularization: "none", penalty: 0.003, seed: 1,
+};
+const CHOICES = {
+  data: DATA_SETS,
+  activation: Object.keys(ACTIVATIONS),
+  rate: [0.00001, 0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
+  optimizer: OPTIMIZERS,
+  regularization: REGULARIZATIONS,
+  penalty: [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1],
+};
+const find = (id) => document.getElementById(id);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+let settings = DEFAULTS;
+let trainer = null;
+let data = null;
+let grid = null; // inputs of the points at which neurons are shown
+let history = []; // { train, test } losses by epoch
+let running = false;
+let selected = null; // the neuron that the large picture shows: [layer, index]
+
+const drawing = new Drawing(find("canvas"), showDrawing);
+
+// Settings
+
+function isDigits() {
+  return settings.data === "digits";
+}
+
+// The settings in a hash; what is missing or invalid there has its default.
+function parse(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const parsed = { ...DEFAULTS };
+  for (const [name, choices] of Object.entries(CHOICES)) {
+    const chosen = choices.find((choice) => String(choice) === given.get(name));
+    if (chosen !== undefined) parsed[name] = chosen;
+  }
+  const number = (name, low, high) => {
+    const value = Number.parseFloat(given.get(name));
+    if (value >= low && value <= high) parsed[name] = value;
+  };
+  number("noise", 0, 0.5);
+  number("train", 0.1, 0.9);
+  number("batch", 1, 50);
+  number("seed", 1, 2 ** 31);
+  parsed.batch = Math.round(parsed.batch);
+  const features = (given.get("features") ?? "").split("-").filter((name) => Object.hasOwn(FEATURES, name));
+  if (features.length) parsed.features = [...new Set(features)];
+  const most = parsed.data === "digits" ? MOST_IN_DIGITS : MOST_NEURONS;
+  if (given.has("layers")) {
+    const sizes = given.get("layers").split("-").map(Number);
+    parsed.layers = sizes.filter((size) => Number.isInteger(size) && size > 0).slice(0, MOST_LAYERS);
+  }
+  parsed.layers = parsed.layers.map((size) => Math.min(most, size));
+  return parsed;
+}
+
+function hashOf(values) {
+  const changed = Object.entries(values).filter(([name, value]) => String(value) !== String(DEFAULTS[name]));
+  return `#${new URLSearchParams(changed.map(([name, value]) => [name, Array.isArray(value) ? value.join("-") : value]))}`;
+}
+
+// Settings that change while the network keeps what it learned.
+const LIVE = ["batch", "rate", "optimizer", "regularization", "penalty"];
+
+function apply(changes) {
+  settings = parse(hashOf({ ...settings, ...changes }));
+  window.history.replaceState(null, "", hashOf(settings));
+  fillForm();
+  if (!Object.keys(changes).every((name) => LIVE.includes(name))) restart();
+}
+
+function fillForm() {
+  const form = find("settings");
+  for (const name of [...Object.keys(CHOICES), "noise", "train", "batch"]) {
+    const input = form.elements.namedItem(name);
+    input.value = settings[name];
+    const shown = input.parentElement.querySelector(".value");
+    if (!shown) continue;
+    shown.textContent = name === "batch" ? settings.batch : `${Math.round(100 * settings[name])} %`;
+    input.setAttribute("aria-valuetext", shown.textContent);
+  }
+  find("fewer-layers").disabled = !settings.layers.length;
+  find("more-layers").disabled = settings.layers.length >= MOST_LAYERS;
+  find("layer-count").textContent = `${settings.layers.length} hidden ${settings.layers.length === 1 ? "layer" : "layers"}`;
+}
+
+// Training
+
+function restart() {
+  pause();
+  const random = randomNumbers(settings.seed);
+  data = makeData(settings.data, { noise: settings.noise, trainShare: settings.train, features: settings.features }, random);
+  const inputs = isDigits() ? DIGIT_SIDE ** 2 : settings.features.length;
+  const network = new Network([inputs, ...settings.layers, isDigits() ? 10 : 1], settings.activation, random);
+  trainer = new Trainer(network, data.train, random);
+  grid = isDigits() ? null : gridInputs(GRID, settings.features);
+  history = [];
+  selected = null;
+  find("plane").hidden = isDigits();
+  find("digit").hidden = !isDigits();
+  buildDiagram();
+  record();
+  show();
+  say("");
+}
+
+function step() {
+  const { rate, optimizer, regularization, penalty, batch } = settings;
+  trainer.step(batch, { learningRate: rate, optimizer, regularization, rate: penalty });
+}
+
+function frame() {
+  if (!running) return;
+  const [epoch, end] = [trainer.epoch, performance.now() + FRAME];
+  do step(); while (trainer.epoch === epoch && performance.now() < end);
+  if (trainer.epoch !== epoch) record();
+  show();
+  requestAnimationFrame(frame);
+}
+
+function record() {
+  const [train, test] = [data.train, data.test].map(({ inputs, labels }) => trainer.network.evaluate(inputs, labels));
+  history.push({ train: train.loss, test: test.loss, accuracy: test.accuracy });
+  if (!Number.isFinite(train.loss)) {
+    pause();
+    say("The weights have become too large for numbers: the learning rate is too high. Lower it and reset.", true);
+  }
+}
+
+function run() {
+  if (!Number.isFinite(history.at(-1).train)) restart();
+  running = true;
+  find("run").textContent = "Pause";
+  say("");
+  requestAnimationFrame(frame);
+}
+
+function pause() {
+  if (!running) return;
+  running = false;
+  find("run").textContent = "Train";
+  const { test, accuracy } = history.at(-1);
+  say(`Paused at epoch ${trainer.epoch}: test loss ${test.toFixed(3)}, test accuracy ${percent(accuracy)}.`);
+  if (find("weights").open) showWeights();
+}
+
+function say(text, error = false) {
+  find("message").textContent = text;
+  find("message").classList.toggle("error", error);
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+// Pictures
+
+function show() {
+  const { train, test, accuracy } = history.at(-1);
+  find("epoch").textContent = trainer.epoch.toLocaleString("en");
+  find("train-loss").textContent = train.toFixed(3);
+  find("test-loss").textContent = test.toFixed(3);
+  find("test-accuracy").textContent = percent(accuracy);
+  const passes = isDigits() ? trainer.network.forward(data.test.inputs) : trainer.network.forward(grid);
+  showNeurons(passes);
+  showLines();
+  if (isDigits()) showDrawing();
+  else showBoundary(passes);
+  showLosses();
+}
+
+// The columns of inputs, neurons and outputs, and the lines between them.
+function buildDiagram() {
+  const { layers, sizes } = trainer.network;
+  const columns = [inputColumn(), ...layers.map((_, index) => neuronColumn(index, sizes[index + 1]))];
+  find("diagram").classList.toggle("digits", isDigits());
+  find("diagram").replaceChildren(find("lines"), ...columns);
+  const lines = layers.flatMap(({ inputs, outputs }, layer) => {
+    const count = isDigits() && layer === 0 ? 1 : inputs;
+    return Array.from({ length: outputs * count }, () => document.createElementNS("http://www.w3.org/2000/svg", "line"));
+  });
+  find("lines").replaceChildren(...lines);
+  find("diagram-hint").textContent = isDigits()
+    ? "A neuron of the first layer shows its weights as an image: blue is positive, orange negative. Other neurons show their mean value for the digits 0 to 9, from left to right."
+    : "Each neuron shows its value over the plane: blue is positive, orange negative. Lines are weights. Choose a neuron to see it large.";
+  placeLines();
+}
+
+function inputColumn() {
+  const column = make("div", "column");
+  column.append(make("span", "", "Inputs"));
+  if (isDigits()) {
+    const picture = make("canvas", "node");
+    picture.style.width = picture.style.height = "48px";
+    paint(picture, data.train.examples[0].image.map((value) => 2 * value - 1), DIGIT_SIDE, DIGIT_SIDE);
+    column.append(picture, make("span", "", "12 × 12 pixels"));
+    return column;
+  }
+  for (const name of Object.keys(FEATURES)) {
+    const label = make("label");
+    const box = make("input");
+    box.type = "checkbox";
+    box.checked = settings.features.includes(name);
+    // The network needs one input.
+    box.disabled = box.checked && settings.features.length === 1;
+    box.addEventListener("change", () => {
+      const names = Object.keys(FEATURES);
+      apply({ features: names.filter((each) => (each === name ? box.checked : settings.features.includes(each))) });
+      find("diagram").querySelector(`input[name="${name}"]`)?.focus();
+    });
+    box.name = name;
+    if (box.checked) label.className = "node";
+    label.append(box, name);
+    column.append(label);
+  }
+  return column;
+}
+
+function neuronColumn(layer, count) {
+  const column = make("div", "column");
+  const isLast = layer === settings.layers.length;
+  column.append(isLast ? make("span", "", "Output") : sizeButtons(layer, count));
+  for (let index = 0; index < count; index++) {
+    const name = isLast ? (isDigits() ? `Output for digit ${index}` : "Output") : `Neuron ${index + 1} of layer ${layer + 1}`;
+    const neuron = make(isDigits() ? "span" : "button", "neuron node");
+    const picture = make("canvas");
+    if (isDigits()) {
+      picture.setAttribute("role", "img");
+      picture.setAttribute("aria-label", name);
+    } else {
+      neuron.type = "button";
+      neuron.setAttribute("aria-label", name);
+      neuron.setAttribute("aria-pressed", "false");
+      neuron.addEventListener("click", () => select(isLast || neuron.ariaPressed === "true" ? null : [layer, index]));
+    }
+    neuron.append(picture);
+    column.append(neuron);
+  }
+  return column;
+}
+
+function sizeButtons(layer, count) {
+  const buttons = make("span", "buttons");
+  const change = (by, text, name) => {
+    const button = make("button", "", text);
+    button.type = "button";
+    button.setAttribute("aria-label", `${name} layer ${layer + 1}`);
+    button.disabled = count + by < 1 || count + by > (isDigits() ? MOST_IN_DIGITS : MOST_NEURONS);
+    button.addEventListener("click", () => {
+      apply({ layers: settings.layers.map((size, index) => (index === layer ? size + by : size)) });
+      find("diagram").querySelector(`[aria-label="${name} layer ${layer + 1}"]:enabled`)?.focus();
+    });
+    return button;
+  };
+  buttons.append(change(-1, "−", "Remove a neuron from"), String(count), change(1, "+", "Add a neuron to"));
+  return buttons;
+}
+
+// Shows a neuron in the large picture; null is the output.
+function select(neuron) {
+  selected = neuron;
+  neurons().forEach((column, layer) => column.forEach((button, index) => {
+    button.setAttribute("aria-pressed", String(Boolean(neuron) && neuron[0] === layer && neuron[1] === index));
+  }));
+  show();
+}
+
+function neurons() {
+  return [...find("diagram").querySelectorAll(".column")].slice(1).map((column) => [...column.querySelectorAll(".neuron")]);
+}
+
+function showNeurons(passes) {
+  neurons().forEach((column, layer) => column.forEach((neuron, index) => {
+    const picture = neuron.firstElementChild;
+    if (!isDigits()) {
+      paint(picture, valuesOf(passes, layer, index), GRID, GRID);
+    } else if (layer === 0) {
+      const { inputs, weights } = trainer.network.layers[0];
+      paint(picture, scaled(weights.subarray(index * inputs, (index + 1) * inputs)), DIGIT_SIDE, DIGIT_SIDE);
+    } else {
+      paint(picture, meansByDigit(passes[layer].values, index, column.length), 10, 1);
+    }
+  }));
+}
+
+// The values of a neuron over the plane, from -1 to 1.
+function valuesOf(passes, layer, index) {
+  const { values } = passes[layer];
+  const count = trainer.network.sizes[layer + 1];
+  const own = Float64Array.from({ length: values.length / count }, (_, at) => values[at * count + index]);
+  return layer === passes.length - 1 ? own.map((share) => 2 * share - 1) : scaled(own, 1);
+}
+
+function meansByDigit(values, index, count) {
+  const [sums, counts] = [new Float64Array(10), new Float64Array(10)];
+  data.test.labels.forEach((label, example) => {
+    sums[label] += values[example * count + index];
+    counts[label] += 1;
+  });
+  return scaled(sums.map((sum, label) => sum / Math.max(1, counts[label])), 1);
+}
+
+function scaled(values, least = 1e-9) {
+  const most = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), least);
+  return values.map((value) => value / most);
+}
+
+// Draws values from -1 (orange) to 1 (blue).
+function paint(canvas, values, width, height) {
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const picture = new ImageData(width, height);
+  const [negative, middle, positive] = colors();
+  values.forEach((value, at) => {
+    const [end, share] = [value < 0 ? negative : positive, Math.min(1, Math.abs(value))];
+    for (let c = 0; c < 3; c++) picture.data[4 * at + c] = middle[c] + share * (end[c] - middle[c]);
+    picture.data[4 * at + 3] = 255;
+  });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+function colors() {
+  return dark.matches ? [[240, 128, 32], [38, 36, 33], [54, 140, 214]] : [[236, 132, 32], [244, 242, 238], [14, 108, 176]];
+}
+
+const sheet = document.createElement("canvas");
+
+function showBoundary(passes) {
+  const canvas = find("boundary");
+  const pencil = canvas.getContext("2d");
+  const [layer, index] = selected ?? [passes.length - 1, 0];
+  paint(sheet, valuesOf(passes, layer, index), GRID, GRID);
+  pencil.drawImage(sheet, 0, 0, canvas.width, canvas.height);
+  const shown = find("show-test").checked ? [data.train, data.test] : [data.train];
+  shown.forEach(({ examples }, isTest) => {
+    for (const { x, y, label } of examples) {
+      const [left, top] = [x, -y].map((place) => ((place / RANGE + 1) / 2) * canvas.width);
+      pencil.beginPath();
+      pencil.arc(left, top, 3.2, 0, 2 * Math.PI);
+      pencil.fillStyle = `rgb(${colors()[label ? 2 : 0]})`;
+      pencil.fill();
+      pencil.lineWidth = isTest ? 1.4 : 1;
+      pencil.strokeStyle = isTest ? "#000" : "#fff";
+      pencil.stroke();
+    }
+  });
+  const what = selected ? `Neuron ${index + 1} of layer ${layer + 1}` : "The network";
+  canvas.setAttribute("aria-label", `${what} over the plane; ${percent(history.at(-1).accuracy)} of the test points are right`);
+  find("boundary-hint").textContent = selected
+    ? `${what}. Choose it again to see the output.`
+    : "Points are examples; the color behind them is what the network predicts there.";
+}
+
+// Where the lines are; their width and color change with the weights.
+function placeLines() {
+  const diagram = find("diagram");
+  const origin = diagram.getBoundingClientRect();
+  const columns = [...diagram.querySelectorAll(".column")].map((column) =>
+    [...column.querySelectorAll(".node")].map((node) => {
+      const box = node.getBoundingClientRect();
+      const left = box.left - origin.left + diagram.scrollLeft;
+      return { left, right: left + box.width, y: box.top - origin.top + box.height / 2 };
+    }));
+  const lines = find("lines").children;
+  let at = 0;
+  columns.slice(1).forEach((ends, layer) => ends.forEach((end) => columns[layer].forEach((start) => {
+    const line = lines[at++];
+    line.setAttribute("x1", start.right);
+    line.setAttribute("y1", start.y);
+    line.setAttribute("x2", end.left);
+    line.setAttribute("y2", end.y);
+  })));
+}
+
+function showLines() {
+  const lines = find("lines").children;
+  let at = 0;
+  trainer.network.layers.forEach(({ inputs, outputs, weights }, layer) => {
+    for (let output = 0; output < outputs; output++) {
+      const own = weights.subarray(output * inputs, (output + 1) * inputs);
+      const shown = isDigits() && layer === 0 ? [own.reduce((sum, weight) => sum + Math.abs(weight), 0) / inputs] : own;
+      for (const weight of shown) {
+        const line = lines[at++];
+        line.setAttribute("stroke-width", Math.min(5, 0.3 + Math.abs(weight)).toFixed(2));
+        line.setAttribute("class", weight < 0 ? "negative" : "");
+      }
+    }
+  });
+}
+
+function showLosses() {
+  const canvas = find("losses");
+  const pencil = canvas.getContext("2d");
+  const styles = getComputedStyle(document.body);
+  pencil.clearRect(0, 0, canvas.width, canvas.height);
+  const known = history.filter(({ train, test }) => Number.isFinite(train) && Number.isFinite(test));
+  if (!known.length) return;
+  // Logarithmic, from 0.001.
+  const height = (loss) => Math.log10(Math.max(0.001, loss)) + 3;
+  const top = Math.max(...known.map(({ train, test }) => height(Math.max(train, test))));
+  // No more points than pixels.
+  const stride = Math.ceil(known.length / canvas.width);
+  const points = known.filter((_, index) => index % stride === 0 || index === known.length - 1);
+  for (const [name, color] of [["test", "--soft"], ["train", "--best"]]) {
+    pencil.beginPath();
+    points.forEach((losses, index) => {
+      const x = (index / Math.max(1, points.length - 1)) * canvas.width;
+      pencil.lineTo(x, canvas.height * (1 - 0.95 * (height(losses[name]) / Math.max(top, 1e-9))));
+    });
+    pencil.strokeStyle = styles.getPropertyValue(color);
+    pencil.lineWidth = 2;
+    pencil.stroke();
+  }
+  const { train, test } = history.at(-1);
+  canvas.setAttribute("aria-label", `Loss by epoch, logarithmic: training ${train.toFixed(3)}, test ${test.toFixed(3)} at epoch ${trainer.epoch}`);
+}
+
+// The drawn digit, as large and in the middle as the examples.
+function showDrawing() {
+  if (!trainer || !isDigits()) return;
+  const body = find("bars").tBodies[0];
+  if (drawing.empty) {
+    body.replaceChildren();
+    return;
+  }
+  const points = drawing.strokes.flat();
+  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+  const middle = [xs, ys].map((values) => (Math.min(...values) + Math.max(...values)) / 2);
+  const size = Math.max(Math.max(...ys) - Math.min(...ys), Math.max(...xs) - Math.min(...xs), 0.1);
+  const strokes = drawing.strokes.map((stroke) => stroke.map((point) => point.map((value, axis) => 50 + (70 * (value - middle[axis])) / size)));
+  const shares = trainer.network.predict(rasterize(strokes, 6.5));
+  while (body.rows.length < 10) body.append(barRow(body.rows.length));
+  const best = shares.indexOf(Math.max(...shares));
+  shares.forEach((share, digit) => {
+    const row = body.rows[digit];
+    row.className = digit === best ? "best" : "";
+    row.cells[1].firstElementChild.style.width = `${100 * share}%`;
+    row.cells[2].textContent = percent(share);
+  });
+}
+
+function barRow(digit) {
+  const row = make("tr");
+  const head = make("th", "", String(digit));
+  head.scope = "row";
+  const cell = make("td");
+  cell.append(make("div", "bar"));
+  row.append(head, cell, make("td"));
+  return row;
+}
+
+function showWeights() {
+  const tables = trainer.network.layers.map(({ inputs, outputs, weights, biases, slopes }, layer) => {
+    if (isDigits() && layer === 0) return make("p", "hint", `Layer 1 has ${weights.length.toLocaleString("en")} weights: see its images.`);
+    const table = make("table");
+    const isLast = layer === trainer.network.layers.length - 1;
+    table.append(make("caption", "", isLast ? "Output" : `Layer ${layer + 1}`));
+    const names = layer === 0 ? settings.features : Array.from({ length: inputs }, (_, index) => `neuron ${index + 1}`);
+    const head = table.createTHead().insertRow();
+    for (const name of ["to", ...names, "bias", ...(slopes.length ? ["slope"] : [])]) {
+      const cell = make("th", "", name);
+      cell.scope = "col";
+      head.append(cell);
+    }
+    for (let output = 0; output < outputs; output++) {
+      const row = table.insertRow();
+      const cell = make("th", "", String(isDigits() && isLast ? output : output + 1));
+      cell.scope = "row";
+      row.append(cell);
+      const numbers = [...weights.subarray(output * inputs, (output + 1) * inputs), biases[output], ...slopes.subarray(output, output + 1)];
+      for (const number of numbers) row.insertCell().textContent = number.toFixed(2);
+    }
+    return table;
+  });
+  find("weights").querySelector("div").replaceChildren(...tables);
+}
+
+function make(name, className = "", text = "") {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  if (text) element.textContent = text;
+  return element;
+}
+
+for (const [name, choices] of Object.entries(CHOICES)) {
+  find("settings").elements.namedItem(name).append(...choices.map((choice) => new Option(choice, choice)));
+}
+find("settings").addEventListener("input", ({ target }) => {
+  const isText = ["data", "activation", "optimizer", "regularization"].includes(target.name);
+  apply({ [target.name]: isText ? target.value : Number(target.value) });
+});
+find("settings").addEventListener("submit", (event) => event.preventDefault());
+find("data-again").addEventListener("click", () => apply({ seed: settings.seed + 1 }));
+find("run").addEventListener("click", () => (running ? pause() : run()));
+find("reset").addEventListener("click", restart);
+find("step").addEventListener("click", () => {
+  pause();
+  const { epoch } = trainer;
+  do step(); while (trainer.epoch === epoch);
+  record();
+  show();
+  if (find("weights").open) showWeights();
+});
+find("fewer-layers").addEventListener("click", () => apply({ layers: settings.layers.slice(0, -1) }));
+find("more-layers").addEventListener("click", () => apply({ layers: [...settings.layers, settings.layers.at(-1) ?? 4] }));
+find("clear").addEventListener("click", () => drawing.clear());
+find("show-test").addEventListener("change", show);
+find("weights").addEventListener("toggle", showWeights);
+window.addEventListener("hashchange", () => {
+  settings = parse(window.location.hash);
+  fillForm();
+  restart();
+});
+new ResizeObserver(placeLines).observe(find("diagram"));
+dark.addEventListener("change", show);
+
+settings = parse(window.location.hash);
+fillForm();
+restart();
