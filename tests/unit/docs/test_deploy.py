@@ -96,7 +96,7 @@ def test_the_overlays_that_are_shown_can_be_applied(tmp_path, number, version):
     }
     assert images == {
         "gateway": f"registry.example.org/rockstartf/gateway:{version}",
-        "model-server": f"registry.example.org/rockstartf/tfserving:{version}",
+        "model-server": f"registry.example.org/rockstartf/model-server:{version}",
     }
     namespace = ("rockstartf", "rockstartf-canary")[number]
     assert ("Namespace", namespace) in documents
