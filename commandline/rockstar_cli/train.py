@@ -1,9 +1,12 @@
-"""`rockstar train`, `import`, `runs` and `learning-rates`: publishing models, and training runs."""
+"""`rockstar train`, `import`, `runs`, `watch` and `learning-rates`: models, and training runs."""
 
 import dataclasses
 import json
 import re
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,15 @@ from rockstar_training.config import (
     read_config,
 )
 from rockstar_training.errors import StoppedError
-from rockstar_training.runs import SORTABLE, Run, read_runs, require_writable, sort_runs
+from rockstar_training.runs import (
+    SORTABLE,
+    Run,
+    find_run,
+    read_runs,
+    require_writable,
+    run_folders,
+    sort_runs,
+)
 
 if TYPE_CHECKING:
     from rockstar_contract.contract import Contract
@@ -151,6 +162,7 @@ def _typed_column(text: str) -> tuple[str, str]:
 @click.option(
     "--folds", type=int, help="Folds of cross-validation before training on a table; 0 is none."
 )
+@click.option("--watch", is_flag=True, help="Show the training in the browser.")
 @click.option("--replace", is_flag=True, help="Publish even if labels, inputs or data differ.")
 @click.option("--serve-anyway", is_flag=True, help="Serve it even if it is less accurate.")
 @json_option
@@ -158,6 +170,7 @@ def train(
     model: str | None,
     config: Path | None,
     workdir: Path,
+    watch: bool,
     replace: bool,
     serve_anyway: bool,
     as_json: bool,
@@ -184,14 +197,25 @@ def train(
             f"say which model: {', '.join(CHOICES['model'])}; or give --config FILE"
         )
     try:
-        _train(chosen, workdir, replace, serve_anyway, as_json)
+        if not watch:
+            _train(chosen, workdir, replace, serve_anyway, as_json)
+            return
+        from rockstar_cli.watch import serve_page
+
+        with serve_page(workdir / "runs", []) as (_, show):
+            _train(chosen, workdir, replace, serve_anyway, as_json, show)
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
 
 
 def _train(
-    config: TrainConfig, workdir: Path, replace: bool, serve_anyway: bool, as_json: bool
+    config: TrainConfig,
+    workdir: Path,
+    replace: bool,
+    serve_anyway: bool,
+    as_json: bool,
+    show: Callable[[Path], None] | None = None,
 ) -> None:
     from rockstar_training.contract_builder import require_compatible
     from rockstar_training.indexed_job import is_chief
@@ -215,7 +239,10 @@ def _train(
             take_part(config, workdir, progress, data)
             return
         result = train_and_evaluate(
-            *(config, workdir, progress, data, folds), replace=replace, serve_anyway=serve_anyway
+            *(config, workdir, progress, data, folds),
+            replace=replace,
+            serve_anyway=serve_anyway,
+            watch=show,
         )
     if not as_json:
         click.echo(summarize(result, shown=data.notes))
@@ -371,6 +398,36 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
         click.echo(f"No finished runs in {folder}.")
     for each in skipped:
         click.echo(f"skipped {each.id}: {each.why}", err=True)
+
+
+@click.command(epilog="Examples: rockstar watch cnn, rockstar watch cnn-1 mlp-1")
+@click.argument("run", nargs=-1)
+@click.option("--workdir", default=".", type=click.Path(path_type=Path), help="Folder with runs/.")
+@json_option
+def watch(run: tuple[str, ...], workdir: Path, as_json: bool) -> None:
+    """Show one or two trainings in the browser, running or finished; by default the newest.
+
+    RUN is a run such as cnn-1, its folder, or the name of a model: its newest run. The page can
+    pause, stop and steer a training that runs.
+    """
+    if len(run) > 2:
+        raise click.UsageError(f"expected at most two runs, which are compared, got {len(run)}")
+    folders = [find_run(workdir / "runs", name) for name in run]
+    folders = folders or run_folders(workdir / "runs")[:1]
+    if not folders:
+        raise click.ClickException(
+            f"no runs in {workdir / 'runs'}; `rockstar train` writes runs there, "
+            "--workdir names another place"
+        )
+    from rockstar_cli.watch import serve_page
+
+    with suppress(KeyboardInterrupt), serve_page(workdir / "runs", folders) as (url, _):
+        if url is None:
+            raise click.exceptions.Exit(Exit.FAILED)
+        click.echo("Ctrl-C ends this page, not the training.", err=True)
+        if as_json:
+            echo_json({"url": url, "runs": [str(folder) for folder in folders]})
+        threading.Event().wait()
 
 
 def _run_row(run: Run) -> tuple[str, ...]:

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rockstar_training.augmentation import augmentation_for
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.indexed_job import is_chief
-from rockstar_training.networks import Network, Schedule, copy_weights, create, detach
+from rockstar_training.live import AfterSteps, Live
+from rockstar_training.networks import Network, copy_weights, create, detach
 from rockstar_training.pipeline import Batch, Order, batches, in_memory, steps_per_epoch
 from rockstar_training.prepared_data import Part, Task
 from rockstar_training.progress import Epoch, Progress
-from rockstar_training.runs import LOGS_FOLDER
+from rockstar_training.runs import LOGS_FOLDER, UNFINISHED_FOLDER
 from rockstar_training.tensorflow_setup import Tensor, dtype_policy, keras, tf
 
 # Steps per call of a compiled function: enough to make its overhead negligible, but Ctrl-C works.
@@ -38,9 +40,10 @@ _STEPS_PER_CALL = 16
 _VALIDATION_BATCH = 512
 # The learning rate rises during this share of all steps, for at most one epoch.
 _WARMUP = 0.05
+# All copies of a variable on several devices get the same new value.
+_SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
-_UNFINISHED = ".unfinished"
 # Not every one of the epochs shorter than this gets a checkpoint, as it costs a little time.
 SECONDS_BETWEEN = 2.0
 
@@ -65,6 +68,7 @@ def fit(
     strategy: Any = None,
     watch: Callable[[Network], None] | None = None,
     start: Network | None = None,
+    live: Live | None = None,
 ) -> Fitted:
     """Train a network.
 
@@ -81,6 +85,7 @@ def fit(
         watch: called with the network before the first epoch and after each.
         start: a trained network on a pretrained backbone, to fine-tune as a whole; None trains a
             new network, with a pretrained backbone frozen.
+        live: records the training for pages that watch it, and follows their requests.
 
     Raises:
         ConfigError: the model cannot learn this task.
@@ -91,8 +96,8 @@ def fit(
     train = in_memory(train)
     steps = steps_per_epoch(train.count, config.batch_size)
     peak = _peak_rate(config, train)
-    rate = _schedule(config, peak, steps)
     with strategy.scope():
+        rate = _schedule(config, peak, steps)
         policy = dtype_policy(config.mixed_precision)
         network = create(config, task, policy, unfrozen=start is not None)
         if start is not None:
@@ -100,7 +105,9 @@ def fit(
         network.compile(rate)
     runner = Steps(network, strategy, validation, config.l2 / train.count)
     callbacks, stopping = _callbacks(config, network, folder, validates=runner.validates)
-    checkpoints = None if folder is None else Checkpoints(folder, network, stopping, is_chief())
+    checkpoints = (
+        None if folder is None else Checkpoints(folder, network, stopping, is_chief(), rate)
+    )
     history: list[Epoch] = []
     try:
         callbacks.on_train_begin()
@@ -110,12 +117,16 @@ def fit(
         _require_same_start(strategy, resumed)
         if watch is not None:
             watch(network)
+        if live is not None:
+            live.start(network, rate, resumed)
         augmentation = augmentation_for(config.data, config.augmentation)
         order = Order(config.batch_size, config.seed, augmentation)
         iterator = iter(batches(train, order, resumed * steps, config.epochs * steps, strategy))
         while len(history) < config.epochs and not (history and history[-1].last):
             number, started = len(history) + 1, time.perf_counter()
-            metrics = runner.train(iterator, steps)
+            if live is not None:
+                live.begin_epoch(number)
+            metrics = runner.train(iterator, steps, None if live is None else live.after_steps)
             if not math.isfinite(metrics["loss"]):
                 raise TrainingError(
                     f"the loss became {metrics['loss']} in epoch {number}: try a --learning-rate "
@@ -126,7 +137,7 @@ def fit(
             # Early stopping sets stop_training.
             callbacks.on_epoch_end(number - 1, dict(metrics))
             last = number == config.epochs or network.stop_training
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - started - (0 if live is None else live.waited)
             history.append(Epoch(number, config.epochs, **metrics, seconds=seconds, last=last))
             if checkpoints is not None:
                 checkpoints.save(history)
@@ -134,6 +145,8 @@ def fit(
                 watch(network)
             if progress is not None:
                 progress(history[-1])
+            if live is not None:
+                live.end_epoch(history[-1])
         # Early stopping restores the best weights.
         callbacks.on_train_end()
     except KeyboardInterrupt as error:
@@ -145,10 +158,18 @@ def fit(
     notes = []
     if resumed:
         notes.append(f"Training was interrupted before; it continued after epoch {resumed}.")
-    if stopping is not None and len(history) < config.epochs:
+    if live is not None and live.stopped:
+        notes.append(
+            f"Training was stopped by request after epoch {len(history)} of {config.epochs}."
+        )
+    elif stopping is not None and len(history) < config.epochs:
         notes.append(
             f"Training ended after epoch {len(history)} of {config.epochs}: the validation loss "
             f"did not improve for {stopping.wait} epochs. The best epoch was kept."
+        )
+    if rate.factor != 1:
+        notes.append(
+            f"The learning rate was changed by request, at last to {peak * rate.factor:g}."
         )
     return Fitted(detach(network, config), history, tuple(notes))
 
@@ -169,29 +190,43 @@ def _callbacks(
     return keras.callbacks.CallbackList(used, model=network), stopping
 
 
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A linear warmup to the peak, then a cosine decay to zero at the last step."""
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A linear warmup to the peak, then a cosine decay to zero at the last step; or constant.
 
-    def __init__(self, peak: float, warmup: int, total: int) -> None:
-        self._peak, self._warmup, self._total = peak, warmup, total
+    It can be multiplied by a factor while the network is trained.
+    """
+
+    def __init__(self, peak: float, warmup: int, total: int, *, constant: bool = False) -> None:
+        self.peak = peak
+        self._warmup, self._total, self._constant = warmup, total, constant
+        self._factor = tf.Variable(1.0, trainable=False, aggregation=_SAME)
+
+    @property
+    def factor(self) -> float:
+        """By which the rate is multiplied."""
+        return float(self._factor.numpy())
+
+    @factor.setter
+    def factor(self, value: float) -> None:
+        self._factor.assign(value)
 
     def __call__(self, step: Tensor) -> Tensor:
         """Return the rate at a step, counted from 0."""
+        peak = self._factor * self.peak
+        if self._constant:
+            return peak
         step = tf.cast(tf.convert_to_tensor(step), tf.float32)
         rising = (step + 1) / (self._warmup + 1)
         share = tf.minimum((step - self._warmup) / (self._total - self._warmup), 1.0)
         falling = 0.5 * (1 + tf.cos(math.pi * share))
-        return self._peak * tf.where(step < self._warmup, rising, falling)
+        return peak * tf.where(step < self._warmup, rising, falling)
 
 
-def _schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> Schedule:
+def _schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> LearningRate:
     """Return the learning rate by step; the linear model's is constant: plain gradient descent."""
     total = config.epochs * steps_per_epoch
-    if config.model == "linear":
-        # Keras has no constant schedule.
-        constant: Schedule = keras.optimizers.schedules.PolynomialDecay(peak, total, peak)
-        return constant
-    return WarmupCosine(peak, min(round(_WARMUP * total), steps_per_epoch), total)
+    warmup = min(round(_WARMUP * total), steps_per_epoch)
+    return LearningRate(peak, warmup, total, constant=config.model == "linear")
 
 
 def _peak_rate(config: TrainConfig, train: Part) -> float:
@@ -237,13 +272,15 @@ class Steps:
             order = Order(_VALIDATION_BATCH)
             self._validation = batches(in_memory(validation), order, 0, self._steps, strategy)
 
-    def train(self, iterator: Any, count: int) -> dict[str, float]:
+    def train(self, iterator: Any, count: int, after: AfterSteps | None = None) -> dict[str, float]:
         """Take a step with each of the next batches; return mean loss and accuracy.
+
+        It ends early if `after`, called every few steps, sets the network's stop_training.
 
         The loss is the mean cross-entropy in nats; for a regression the mean squared error in units
         of the targets' variance (of the linear model: in their own units), without an accuracy.
         """
-        return self._run(self._train, iterator, count)
+        return self._run(self._train, iterator, count, after)
 
     def evaluate(self) -> dict[str, float]:
         """Return mean loss and accuracy on the validation data, as `train` does; {} without any."""
@@ -251,11 +288,21 @@ class Steps:
             return {}
         return self._run(self._evaluate, iter(self._validation), self._steps)
 
-    def _run(self, function: Any, iterator: Any, count: int) -> dict[str, float]:
+    def _run(
+        self, function: Any, iterator: Any, count: int, after: AfterSteps | None = None
+    ) -> dict[str, float]:
         totals = np.zeros(3)
         for start in range(0, count, _STEPS_PER_CALL):
+            steps = min(_STEPS_PER_CALL, count - start)
             # numpy() waits for the result, so that Ctrl-C takes effect.
-            totals += function(iterator, tf.constant(min(_STEPS_PER_CALL, count - start))).numpy()
+            totals += function(iterator, tf.constant(steps)).numpy()
+            if after is not None:
+                after((start + steps) / count, self._means(totals))
+                if self._network.stop_training:
+                    break
+        return self._means(totals)
+
+    def _means(self, totals: NDArray[np.float64]) -> dict[str, float]:
         examples, loss, right = totals.tolist()
         accuracy = {} if self._network.task.classes is None else {"accuracy": right / examples}
         return {"loss": loss / examples, **accuracy}
@@ -325,9 +372,11 @@ class Checkpoints:
     One worker writes; all restore.
     """
 
-    def __init__(self, folder: Path, network: Network, stopping: Any, writes: bool) -> None:
+    def __init__(
+        self, folder: Path, network: Network, stopping: Any, writes: bool, rate: LearningRate
+    ) -> None:
         self.saved = 0
-        self._stopping, self._writes = stopping, writes
+        self._stopping, self._writes, self._rate = stopping, writes, rate
         weights = [] if stopping is None else network.get_weights()
         self._best = [tf.Variable(weight, trainable=False) for weight in weights]
         self._notes = tf.Variable("", dtype=tf.string, trainable=False)
@@ -352,6 +401,7 @@ class Checkpoints:
         if self._stopping is not None:
             self._stopping.best, self._stopping.wait = notes["best_loss"], notes["waited"]
             self._stopping.best_weights = [variable.numpy() for variable in self._best]
+        self._rate.factor = notes.get("rate_factor", 1.0)
         history = [Epoch(**epoch) for epoch in notes["history"]]
         self.saved = len(history)
         return history
@@ -361,6 +411,7 @@ class Checkpoints:
         if not self._writes or time.monotonic() - self._last < SECONDS_BETWEEN:
             return
         notes: dict[str, Any] = {"history": [dataclasses.asdict(epoch) for epoch in history]}
+        notes["rate_factor"] = self._rate.factor
         if self._stopping is not None:
             notes |= {"best_loss": self._stopping.best, "waited": self._stopping.wait}
             for variable, weight in zip(self._best, self._stopping.best_weights, strict=True):
@@ -383,7 +434,7 @@ def unfinished_folder(runs: Path, config: TrainConfig, train: Part) -> Path:
     digest.update(np.ascontiguousarray(train.targets).tobytes())
     some = np.linspace(0, train.count - 1, min(train.count, 32)).astype(np.int64)
     digest.update(np.ascontiguousarray(train.tensors(some)).tobytes())
-    return runs / _UNFINISHED / f"{config.name}-{digest.hexdigest()[:12]}"
+    return runs / UNFINISHED_FOLDER / f"{config.name}-{digest.hexdigest()[:12]}"
 
 
 @contextmanager

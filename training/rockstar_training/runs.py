@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rockstar_contract.errors import name_first
 from rockstar_contract.text_files import utf8_name
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import TrainingError
@@ -31,6 +32,10 @@ CONTRACT_FILE = "contract.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
 LOGS_FOLDER = "tensorboard"
+UNFINISHED_FOLDER = ".unfinished"
+# Of a training that can be watched: what happened, and what pages request, as JSON lines.
+EVENTS_FILE = "events.jsonl"
+REQUESTS_FILE = "requests.jsonl"
 PREDICTIONS_FILE = "test_predictions.csv"
 
 # The metric that a run is compared by (the first one present) and its display name.
@@ -92,13 +97,14 @@ def write_record(
     contract: "Contract",
     test: "TestPredictions",
     history: Sequence["Epoch"],
-    logs: Path,
+    unfinished: Path,
 ) -> Path:
     """Write runs/<name>-<version>/, replacing the record of a deleted model of the same version.
 
     Its history.json is a list of epochs. Its test_predictions.csv has a row for each held-out
     example: its index in the data set, its label, the predicted label and its probability; or for a
-    regression its true and its predicted value. TensorBoard's logs are moved into it if they exist.
+    regression its true and its predicted value. TensorBoard's logs and the events are moved into it
+    from the folder of the unfinished run, if they exist.
 
     Raises:
         TrainingError: it cannot be written; the model is published nevertheless.
@@ -112,9 +118,11 @@ def write_record(
         for name, document in documents.items():
             (folder / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         _write_predictions(folder / PREDICTIONS_FILE, contract, test)
-        if logs.is_dir():
-            shutil.rmtree(folder / LOGS_FOLDER, ignore_errors=True)
-            shutil.move(logs, folder / LOGS_FOLDER)
+        shutil.rmtree(folder / LOGS_FOLDER, ignore_errors=True)
+        (folder / EVENTS_FILE).unlink(missing_ok=True)
+        for name in (LOGS_FOLDER, EVENTS_FILE):
+            if (unfinished / name).exists():
+                shutil.move(unfinished / name, folder / name)
     except OSError as error:
         raise TrainingError(
             f"{contract.model} version {contract.version} is published, but the record of its run "
@@ -161,6 +169,40 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
         replace(run, best=True) if _rank(run) == best.get((run.data, run.metric), ()) else run
         for run in found
     ], skipped
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """List the folders of runs that can be watched: unfinished ones first, then the newest."""
+    found = [
+        (path.parent.name != UNFINISHED_FOLDER, -path.stat().st_mtime, path)
+        for folder in (runs / UNFINISHED_FOLDER, runs)
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if _is_run(path)
+    ]
+    return [path for *_, path in sorted(found)]
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """Find a run by its folder, its name, or the name of its model: then the newest.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    if _is_run(Path(name)):
+        return Path(name)
+    known = run_folders(runs)
+    for path in known:
+        if name in (path.name, path.name.rpartition("-")[0]):
+            return path
+    there = name_first([path.name for path in known]) if known else "none"
+    raise TrainingError(
+        f"expected a run in {runs} or the folder of one, got {name!r}; there: {there}"
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / EVENTS_FILE).is_file() or (folder / HISTORY_FILE).is_file()
 
 
 def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:

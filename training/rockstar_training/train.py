@@ -17,6 +17,7 @@ from rockstar_training.evaluation import TestPredictions, column_importance, eva
 from rockstar_training.export import export, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
+from rockstar_training.live import Live
 from rockstar_training.prepared_data import PreparedData, prepare_data, prepare_folds, task_of
 from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
@@ -24,7 +25,7 @@ from rockstar_training.readback import predictor_of
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import DescentPath, Regressed, descent_path
-from rockstar_training.runs import LOGS_FOLDER, require_writable, write_record
+from rockstar_training.runs import require_writable, write_record
 from rockstar_training.tensorflow_setup import make_repeatable, strategy
 
 # Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
@@ -61,6 +62,7 @@ def train_and_evaluate(
     *,
     replace: bool = False,
     serve_anyway: bool = False,
+    watch: Callable[[Path], None] | None = None,
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
@@ -75,6 +77,8 @@ def train_and_evaluate(
         folds: result of `cross_validate(config)`, likewise.
         replace: publish even if the served version promises something else.
         serve_anyway: serve the version even if it is worse than the served one.
+        watch: called with the folder of the unfinished run, before its events.jsonl is written;
+            then this also has snapshots of the network.
 
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, a different model is
@@ -94,8 +98,16 @@ def train_and_evaluate(
     devices = strategy()  # before any other use of TensorFlow
     make_repeatable(config.seed)
     path = descent_path(config.model, data.input)
-    with unfinished_run(runs, config, data.train) as folder:
-        fitted = _fit(config, data, devices, folder, progress, path)
+    with (
+        unfinished_run(runs, config, data.train) as folder,
+        Live(
+            folder, config, data, path.points if path else None, watched=watch is not None
+        ) as live,
+    ):
+        if watch is not None:
+            watch(folder)
+        fitted = _fit(config, data, devices, folder, progress, path, live)
+        live.write("testing")
         network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
         test, metrics = evaluate(data, predictor)
@@ -117,7 +129,8 @@ def train_and_evaluate(
             held=bool(held),
         )
         contract = exported.contract
-        run = write_record(runs, config, contract, test, fitted.history, folder / LOGS_FOLDER)
+        run = write_record(runs, config, contract, test, fitted.history, folder)
+        live.write("finished", run=run.name, metrics=contract.metrics, held=held)
     notes = (
         *data.notes,
         *prepared_data.weights_note(config, data),
@@ -212,6 +225,7 @@ def _fit(
     folder: Path,
     progress: Progress | None,
     path: DescentPath | None = None,
+    live: Live | None = None,
 ) -> Fitted:
     """Train, then fine-tune a pretrained backbone; keep the better network."""
     task = task_of(config, data)
@@ -221,8 +235,9 @@ def _fit(
         folder=folder,
         strategy=devices,
         watch=path.watch if path else None,
+        live=live,
     )
-    if not config.fine_tune:
+    if not config.fine_tune or (live is not None and live.stopped):
         return fitted
     before = fitted.history
 
@@ -238,6 +253,7 @@ def _fit(
         folder=folder / "fine_tuning",
         strategy=devices,
         start=fitted.network,
+        live=live,
     )
     history = [*before, *map(renumber, tuned.history)]
     losses, tuned_losses = (
