@@ -237,6 +237,6 @@ def http(server, config, create_gateway):
 
 
 @pytest.fixture(scope="module")
-def http_forever(create_gateway):
-    """One client for all examples of a property test, with the limits of `config`."""
+def shared_http(create_gateway):
+    """One client for all tests and examples that leave the gateway as it was."""
     return create_gateway(LIMITED, FakeServer.of_all_kinds()).test_client()

@@ -37,8 +37,8 @@ ARGUMENTS = {
     ("path", "query", "field"),
     [(path, *case) for path, cases in ARGUMENTS.items() for case in cases],
 )
-def test_bad_arguments(http, path, query, field):
-    response = post(http, f"{path}?{query}")
+def test_bad_arguments(shared_http, path, query, field):
+    response = post(shared_http, f"{path}?{query}")
     assert response.status_code == 400
     problem = response.get_json()
     assert problem["field"] == field
@@ -46,11 +46,11 @@ def test_bad_arguments(http, path, query, field):
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "never", "1e9", "nan", "", "1_0"])
-def test_a_bad_timeout_is_named_on_every_route(http, seconds):
-    paths = http.get("/openapi.json").get_json()["paths"]
+def test_a_bad_timeout_is_named_on_every_route(shared_http, seconds):
+    paths = shared_http.get("/openapi.json").get_json()["paths"]
     for path, item in paths.items():
         for method in item:
-            response = http.open(
+            response = shared_http.open(
                 path.format(model="toy", version=1, label="stable"),
                 method=method.upper(),
                 headers={"X-Request-Timeout": seconds},
@@ -63,14 +63,14 @@ def test_a_bad_timeout_is_named_on_every_route(http, seconds):
 
 @pytest.mark.parametrize("version", ["0", "x", "-1", "1.5", "9" * 30, "٣"])
 @pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("GET", "/ready"), ("POST", "/infer")])
-def test_a_bad_version_in_a_path(http, method, rest, version):
-    response = http.open(f"/v2/models/toy/versions/{version}{rest}", method=method)
+def test_a_bad_version_in_a_path(shared_http, method, rest, version):
+    response = shared_http.open(f"/v2/models/toy/versions/{version}{rest}", method=method)
     assert response.status_code == 400
     assert response.get_json()["error"].startswith("version: expected a whole number from 1, got ")
 
 
-def test_wrong_method_names_the_right_one(http):
-    response = http.get("/predict/toy")
+def test_wrong_method_names_the_right_one(shared_http):
+    response = shared_http.get("/predict/toy")
     assert response.status_code == 405
     assert response.headers["Allow"]
     problem = response.get_json()

@@ -144,10 +144,10 @@ def test_images_as_text(http, label):
         (b'; filename="a.csv.gz"', gzip.compress),
     ],
 )
-def test_csv_files_in_a_form(http_forever, head, pack):
+def test_csv_files_in_a_form(shared_http, head, pack):
     rows = b"petal width,color\n2,red\n1,white\n"
     body = form((disposition() + head, pack(rows)))
-    response = http_forever.post(
+    response = shared_http.post(
         "/predict/table", data=body, content_type="multipart/form-data; boundary=x"
     )
     assert len(response.get_json()["predictions"]) == 2

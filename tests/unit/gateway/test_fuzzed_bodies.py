@@ -92,8 +92,8 @@ def predict(http, model, body, content_type):
 
 @given(MODELS, damaged(list(images())))
 @settings(max_examples=250, deadline=None)
-def test_images(http_forever, model, body):
-    predict(http_forever, model, body, "image/png")
+def test_images(shared_http, model, body):
+    predict(shared_http, model, body, "image/png")
 
 
 @given(
@@ -114,8 +114,8 @@ def test_images(http_forever, model, body):
 @example(header([1] * 100), bytes(4))
 @example(header([0, *[2**31 - 1] * 3]), b"")
 @fuzzed
-def test_npy_headers(http_forever, text, data):
-    predict(http_forever, "toy", npy_with(text, data), "application/x-npy")
+def test_npy_headers(shared_http, text, data):
+    predict(shared_http, "toy", npy_with(text, data), "application/x-npy")
 
 
 @given(
@@ -123,8 +123,8 @@ def test_npy_headers(http_forever, text, data):
     damaged([npy(ARRAY), npy(ARRAY[..., 0].astype(">i2")), npy(np.zeros((2, 4))), *ARCHIVES]),
 )
 @fuzzed
-def test_npy_and_npz(http_forever, model, body):
-    predict(http_forever, model, body, "application/octet-stream")
+def test_npy_and_npz(shared_http, model, body):
+    predict(shared_http, model, body, "application/octet-stream")
 
 
 ROWS = b"petal width,color\n2.0,red\n1.5,white\n"
@@ -134,8 +134,8 @@ ROWS = b"petal width,color\n2.0,red\n1.5,white\n"
     damaged([b"petal width,color\n2.0,red\n1.5,white\n", b'"petal width";"color"\r\n2;"red"\r\n'])
 )
 @fuzzed
-def test_csv(http_forever, body):
-    predict(http_forever, "table", body, "text/csv")
+def test_csv(shared_http, body):
+    predict(shared_http, "table", body, "text/csv")
 
 
 @given(
@@ -148,8 +148,8 @@ def test_csv(http_forever, body):
     st.sampled_from(["; boundary=x", "; boundary=", "", '; boundary="x', "; boundary=\u00e9"]),
 )
 @fuzzed
-def test_multipart(http_forever, body, boundary):
-    predict(http_forever, "table", body, f"multipart/form-data{boundary}")
+def test_multipart(shared_http, body, boundary):
+    predict(shared_http, "table", body, f"multipart/form-data{boundary}")
 
 
 @given(
@@ -157,18 +157,18 @@ def test_multipart(http_forever, body, boundary):
     st.sampled_from(["gzip", "deflate"]) | st.text(st.characters(max_codepoint=126), max_size=9),
 )
 @fuzzed
-def test_compressed(http_forever, body, coding):
+def test_compressed(shared_http, body, coding):
     headers = {"Content-Encoding": "".join(filter(str.isprintable, coding))}
-    response = http_forever.post(
+    response = shared_http.post(
         "/predict/table", data=body, content_type="text/csv", headers=headers
     )
     assert response.status_code in (*TAKEN_OR_REFUSED, 415), response.text
 
 
 @pytest.mark.parametrize("more", ["", '; filename="a.png"'])
-def test_a_field_without_a_name(http_forever, more):
+def test_a_field_without_a_name(shared_http, more):
     body = f"--x\r\nContent-Disposition: form-data{more}\r\n\r\nabc\r\n--x--\r\n"
-    response = predict(http_forever, "toy", body, "multipart/form-data; boundary=x")
+    response = predict(shared_http, "toy", body, "multipart/form-data; boundary=x")
     assert "unnamed field" in response.text
 
 
@@ -185,9 +185,9 @@ JSON = st.recursive(
 @example("table", {"\ud800": 1}, True)
 @example("table", {"\ud800": 1}, False)
 @fuzzed
-def test_json_instances(http_forever, model, value, partial):
+def test_json_instances(shared_http, model, value, partial):
     url = f"{model}?partial={str(partial).lower()}"
-    predict(http_forever, url, json.dumps({"instances": [value, [0.0] * 4]}), "application/json")
+    predict(shared_http, url, json.dumps({"instances": [value, [0.0] * 4]}), "application/json")
 
 
 @given(
@@ -197,9 +197,9 @@ def test_json_instances(http_forever, model, value, partial):
     )
 )
 @fuzzed
-def test_base64(http_forever, text):
+def test_base64(shared_http, text):
     for value in (text, {"b64": text}):
-        predict(http_forever, "toy", json.dumps({"instances": [value]}), "application/json")
+        predict(shared_http, "toy", json.dumps({"instances": [value]}), "application/json")
 
 
 INPUT = {"name": "image", "shape": [1, 8, 8, 1], "datatype": "FP32"}
@@ -224,10 +224,10 @@ def infer(http, body, length=None):
 @example([2], "UINT64", [1, 2**64 - 1], {})
 @example([1], "FP32", [10**400], {})
 @fuzzed
-def test_oip_values(http_forever, shape, datatype, data, more):
+def test_oip_values(shared_http, shape, datatype, data, more):
     tensor = {"name": "image", "shape": shape, "datatype": datatype, "data": data}
     parameters = more if isinstance(more, dict) else {}
-    infer(http_forever, json.dumps({"inputs": [tensor], "parameters": parameters}))
+    infer(shared_http, json.dumps({"inputs": [tensor], "parameters": parameters}))
 
 
 @given(
@@ -238,22 +238,22 @@ def test_oip_values(http_forever, shape, datatype, data, more):
     st.integers(-3, 3),
 )
 @fuzzed
-def test_oip_bytes(http_forever, data, datatype, shape, size, beside):
+def test_oip_bytes(shared_http, data, datatype, shape, size, beside):
     parameters = {"binary_data_size": size if size < 250 else len(data)}
     tensor = {"name": "image", "shape": shape, "datatype": datatype, "parameters": parameters}
     text = json.dumps({"inputs": [tensor]}).encode()
-    infer(http_forever, text + data, len(text) + beside)
+    infer(shared_http, text + data, len(text) + beside)
 
 
 @given(damaged([json.dumps({"id": "1", "inputs": [{**INPUT, "data": [0.5] * 64}]}).encode()]))
 @fuzzed
-def test_oip_documents(http_forever, body):
-    infer(http_forever, body)
+def test_oip_documents(shared_http, body):
+    infer(shared_http, body)
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "٣", "1e1", ""])
-def test_oip_header_lengths(http_forever, length):
-    infer(http_forever, b"{}", length.encode().decode("latin-1"))
+def test_oip_header_lengths(shared_http, length):
+    infer(shared_http, b"{}", length.encode().decode("latin-1"))
 
 
 @given(
@@ -267,8 +267,8 @@ def test_oip_header_lengths(http_forever, length):
     ),
 )
 @fuzzed
-def test_rest_documents(http_forever, verb, body):
-    response = http_forever.post(f"/v1/models/table:{verb}", data=body)
+def test_rest_documents(shared_http, verb, body):
+    response = shared_http.post(f"/v1/models/table:{verb}", data=body)
     assert response.status_code in TAKEN_OR_REFUSED, response.text
 
 

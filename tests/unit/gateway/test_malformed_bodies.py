@@ -13,6 +13,7 @@ from werkzeug.test import EnvironBuilder
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tests.images import bomb, encoded, png, stroke
 from tests.table_models import ROW
+from tests.unit.gateway.conftest import LIMITED, FakeServer
 from tests.unit.gateway.openapi_document import Document
 
 OK_ARRAY = np.zeros((8, 8)).tolist()
@@ -245,8 +246,15 @@ def rest_cases():
 
 
 @pytest.fixture(scope="module")
-def document(http_forever):
-    return Document(http_forever.get("/openapi.json").get_json(), strict=True)
+def http(create_gateway):
+    server = FakeServer()
+    server.labels = {"stable": 1}
+    return create_gateway(LIMITED, server).test_client()
+
+
+@pytest.fixture(scope="module")
+def document(http):
+    return Document(http.get("/openapi.json").get_json(), strict=True)
 
 
 @pytest.mark.parametrize(("path", "request_", "status", "field", "mentions"), list(cases()))
@@ -262,10 +270,7 @@ def test_the_error_names_field_and_fix(http, document, path, request_, status, f
 
 
 @pytest.mark.parametrize(("path", "request_", "status", "says"), list(rest_cases()))
-def test_errors_as_tensorflow_serving_words_them(
-    http, server, document, path, request_, status, says
-):
-    server.labels = {"stable": 1}
+def test_errors_as_tensorflow_serving_words_them(http, document, path, request_, status, says):
     response = http.post(path.format(model="toy", version=1, label="stable"), **request_)
     assert response.status_code == status, response.text
     assert response.get_json().keys() == {"error"}

@@ -54,9 +54,9 @@ def server():
     return FakeServer.of_all_kinds()
 
 
-@pytest.fixture
-def app(server):
-    return create_app(LIMITED, server)
+@pytest.fixture(scope="module")
+def app():
+    return create_app(LIMITED, FakeServer.of_all_kinds())
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def http(server, create_gateway):
     return create_gateway(LIMITED, server).test_client()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(app):
     return json.loads(app.test_client().get("/openapi.json").data)
 

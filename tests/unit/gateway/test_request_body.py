@@ -24,6 +24,11 @@ ROUTES = {
 }
 
 
+@pytest.fixture(scope="module")
+def http(shared_http):
+    return shared_http
+
+
 def raw_deflate(data: bytes) -> bytes:
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return deflater.compress(data) + deflater.flush()
