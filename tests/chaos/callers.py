@@ -57,12 +57,12 @@ class Request:
     version: int = 0
 
 
-class _WrongError(Exception):
+class _WrongAnswerError(Exception):
     """An answer that is not the right one, or an error in another format."""
 
 
-class _ToldError(Exception):
-    """A clear error."""
+class _ReportedError(Exception):
+    """An error that the service reports as it should."""
 
 
 @dataclass
@@ -111,9 +111,9 @@ class Callers:
                 detail = ""
                 try:
                     version = calls.send((image, f"{number}-{turn}"))
-                except _ToldError as error:
+                except _ReportedError as error:
                     outcome, detail = "error", str(error)
-                except _WrongError as error:
+                except _WrongAnswerError as error:
                     outcome, detail = "wrong", str(error)
                 except (OSError, http.client.HTTPException) as error:
                     outcome, detail = "lost", repr(error)
@@ -149,8 +149,8 @@ def _client(connect: Callable[[], Any]) -> Calls:
                 answer = client.predict(MODEL, image.png, top=1, timeout=TIMEOUT_S)
             except CallError as error:
                 if type(error) is CallError or error.code.name in ("INTERNAL", "UNKNOWN"):
-                    raise _WrongError(f"{type(error).__name__}: {error}") from error
-                raise _ToldError(f"{type(error).__name__}: {error}") from error
+                    raise _WrongAnswerError(f"{type(error).__name__}: {error}") from error
+                raise _ReportedError(f"{type(error).__name__}: {error}") from error
             (prediction,) = answer.predictions
             _check(image, prediction.label, prediction.score)
             version = answer.version
@@ -184,15 +184,15 @@ def _exchange(
     answered = response.getheader("X-Request-ID")
     text = f"{response.status} {content.decode(errors='replace')}"
     if answered != request_id:
-        raise _WrongError(f"the answer to {answered}, not {request_id}: {text}")
+        raise _WrongAnswerError(f"the answer to {answered}, not {request_id}: {text}")
     document = json.loads(content) if "json" in (response.getheader("Content-Type") or "") else None
     if response.status == http.client.OK:
         return document
     if response.status not in _ERRORS or not isinstance(document, dict):
-        raise _WrongError(text)
+        raise _WrongAnswerError(text)
     if not (document.get("error") or (document.get("detail") and document.get("request_id"))):
-        raise _WrongError(text)
-    raise _ToldError(text)
+        raise _WrongAnswerError(text)
+    raise _ReportedError(text)
 
 
 def _post(connection: http.client.HTTPConnection, image: Image, request_id: str) -> int:
@@ -228,4 +228,6 @@ def _infer(connection: http.client.HTTPConnection, image: Image, request_id: str
 
 def _check(image: Image, label: str, score: float) -> None:
     if label != image.label or abs(score - image.score) > _TOLERANCE:
-        raise _WrongError(f"expected {image.label} ({image.score:.4f}), got {label} ({score:.4f})")
+        raise _WrongAnswerError(
+            f"expected {image.label} ({image.score:.4f}), got {label} ({score:.4f})"
+        )

@@ -91,6 +91,19 @@ def start_service(tmp_path) -> Iterator:
         yield start
 
 
+@pytest.fixture(scope="module")
+def models(trained_models) -> Path:
+    folder: Path = trained_models.workdir / "models"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(models, tmp_path_factory) -> Iterator[Service]:
+    """One for all tests that leave it as it was."""
+    with starting(tmp_path_factory.mktemp("service")) as start:
+        yield start(models)
+
+
 @pytest.fixture
 def start_pods(trained_models, tmp_path) -> Iterator:
     """Creates pods of an overlay and components, by default with the trained models."""

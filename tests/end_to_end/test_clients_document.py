@@ -16,7 +16,7 @@ from rockstar_client.backend import Query
 from rockstar_client.tfserving import TFServingClient
 from rockstar_contract.inputs import prepare
 from tests.end_to_end.busy import Busy, busy_at_first
-from tests.end_to_end.conftest import ROOT, Service, starting
+from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.heldout import held_out
 from tests.end_to_end.programs import DOCUMENT, PROGRAMS, Program
 from tests.environments import TRITONCLIENT, environment, node_packages
@@ -24,13 +24,6 @@ from tests.integration.gateway.conftest import running
 from tests.snippets import snippets
 
 KEY = "rock-alice"
-
-
-@pytest.fixture(scope="module")
-def service(trained_models, tmp_path_factory) -> Iterator[Service]:
-    """A service without keys."""
-    with starting(tmp_path_factory.mktemp("service")) as start:
-        yield start(trained_models.workdir / "models")
 
 
 @pytest.fixture(scope="module")

@@ -34,18 +34,12 @@ pytestmark = pytest.mark.skipif(
 IMAGE = png(load("digits").images[0, :, :, 0])
 
 
-@pytest.fixture
-def models(trained_models):
-    return trained_models.workdir / "models"
-
-
 def post(service, data: bytes, content_type: str = "image/png") -> requests.Response:
     headers = {"Content-Type": content_type}
     return requests.post(f"{service.http}/predict/cnn", data=data, headers=headers, timeout=20)
 
 
-def test_all_clients_are_equivalent(start_service, models, tmp_path):
-    service = start_service(models)
+def test_all_clients_are_equivalent(service, tmp_path):
     path = tmp_path / "digit.png"
     path.write_bytes(IMAGE)
     pictures = [path, IMAGE, Image.open(path)]
@@ -125,10 +119,11 @@ def test_a_child_that_dies_is_restarted_and_the_service_recovers(start_service, 
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["granian", "gunicorn"])
-def test_a_gateway_whose_parent_is_killed_loses_no_request(start_service, models, external):
-    service = start_service(models)
-    if external:
-        service = start_service(models, f"--tfserving={service.grpc}", "--model=cnn")
+def test_a_gateway_whose_parent_is_killed_loses_no_request(
+    start_service, service, models, external
+):
+    options = (f"--tfserving={service.grpc}", "--model=cnn") if external else ()
+    service = start_service(models, *options)
     with Load([service.http], "cnn", [IMAGE]) as load:
         load.more()
         os.kill(service.pid_of("rockstar_serving.gateway"), signal.SIGKILL)
@@ -250,12 +245,11 @@ def test_other_machines_reach_the_gateway_but_not_the_model_server(start_service
     assert reachable == [service.http]
 
 
-def test_only_a_gateway_in_front_of_another_server(start_service, models):
+def test_only_a_gateway_in_front_of_another_server(start_service, service, models):
     """The embedded server stands in for TensorFlow Serving."""
-    upstream = start_service(models)
-    service = start_service(models, f"--tfserving={upstream.grpc}", "--model=cnn")
-    assert "rockstar_serving.model_server" not in " ".join(service.tree().values())
-    assert post(service, IMAGE).json() == post(upstream, IMAGE).json()
+    gateway = start_service(models, f"--tfserving={service.grpc}", "--model=cnn")
+    assert "rockstar_serving.model_server" not in " ".join(gateway.tree().values())
+    assert post(gateway, IMAGE).json() == post(service, IMAGE).json()
 
 
 def test_a_gateway_waits_for_a_server_that_is_not_there_yet(start_service, tmp_path):
@@ -285,8 +279,7 @@ def test_addresses_and_predictions_as_json(models, tmp_path):
         assert invoke_json(*bench, "--requests", 5)["requests"] == 5
 
 
-def test_predict_prints_predictions(start_service, models, tmp_path):
-    service = start_service(models)
+def test_predict_prints_predictions(service, tmp_path):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     first.write_bytes(IMAGE)
     second.write_bytes(png(load("digits").images[1, :, :, 0]))
@@ -308,8 +301,7 @@ def test_predict_prints_predictions(start_service, models, tmp_path):
     assert document["predictions"][0]["label"] == "0"
 
 
-def test_predict_errors(start_service, models, tmp_path):
-    service = start_service(models)
+def test_predict_errors(service, tmp_path):
     image, text = tmp_path / "a.png", tmp_path / "a.txt"
     image.write_bytes(IMAGE)
     text.write_text("no image")
@@ -351,13 +343,12 @@ def test_the_demo_predicts_as_in_training(trained_models, tmp_path):
     assert (tmp_path / "samples" / "7.png").exists()
 
 
-def test_many_predictions_are_those_of_training(start_service, trained_models, tmp_path):
+def test_many_predictions_are_those_of_training(service, trained_models, tmp_path):
     files, predicted, scores = held_out(trained_models.workdir / "runs" / "cnn-1")
     images = tmp_path / "images"
     images.mkdir()
     for number, file in enumerate(files):
         (images / f"{number:04}.png").write_bytes(file)
-    service = start_service(trained_models.workdir / "models")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         out = tmp_path / f"{place[0]}.csv"
         done = rockstar("predict", *place, "--model", "cnn", str(images), "-o", str(out))

@@ -33,8 +33,7 @@ def models(tmp_path_factory):
     return folder
 
 
-def test_rows_over_both_clients(start_service, models, tmp_path):
-    service = start_service(models)
+def test_rows_over_both_clients(service, tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text(CSV)
     with HttpClient(service.http) as http, GrpcClient(service.grpc) as grpc:
@@ -76,8 +75,7 @@ def test_rows_over_both_clients(start_service, models, tmp_path):
     assert answer["predictions"] == [{"value": value} for value in VALUES]
 
 
-def test_predict_takes_csv_files(start_service, models, tmp_path):
-    service = start_service(models)
+def test_predict_takes_csv_files(service, tmp_path):
     file, image = tmp_path / "rows.csv", tmp_path / "a.png"
     file.write_text(CSV)
     image.write_bytes(png(stroke()))

@@ -92,7 +92,7 @@ def test_it_is_small(interpreter, tmp_path, record_property):
 )
 def test_clients_are_imported_without_tensorflow(interpreter, tmp_path, record_property, client):
     code = IMPORTED.format(client=client)
-    seconds = min(float(run(interpreter, code, folder=tmp_path)) for _ in range(3))
+    seconds = float(run(interpreter, code, folder=tmp_path))
     record_property("measured", f"from rockstar_client import {client}: {seconds:.2f} s")
 
 

@@ -162,11 +162,19 @@ class Gateway:
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@contextmanager
+def serving_toy() -> Iterator[ToyServer]:
+    server = ToyServer()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def toy_server() -> Iterator[ToyServer]:
-    server = ToyServer()
-    yield server
-    server.stop()
+    with serving_toy() as server:
+        yield server
 
 
 def launch(

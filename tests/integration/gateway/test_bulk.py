@@ -14,12 +14,20 @@ import sys
 import termios
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.gateway.conftest import IMAGE, ROOT
+from tests.integration.gateway.conftest import (
+    IMAGE,
+    ROOT,
+    Gateway,
+    ToyServer,
+    running,
+    serving_toy,
+)
 from tests.shared_data import shared_data
 from tests.waiting import until
 
@@ -32,9 +40,19 @@ def predict(gateway, *arguments, **options) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
-@pytest.fixture
-def gateway(start_gateway):
-    return start_gateway("--workers=1", "--no-access-log")
+@pytest.fixture(scope="module")
+def toy_server() -> Iterator[ToyServer]:
+    with serving_toy() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(toy_server, host, tmp_path_factory) -> Iterator[Gateway]:
+    log = tmp_path_factory.mktemp("gateway") / "log"
+    options = ("--model=toy", "--workers=1", "--no-access-log")
+    with running(toy_server.port, log, *options, server=host) as gateway:
+        until(gateway.has_started, what="a gateway that is ready")
+        yield gateway
 
 
 @pytest.fixture
@@ -138,8 +156,9 @@ def start(gateway, *arguments) -> subprocess.Popen:
 
 def test_ctrl_c_keeps_completed_items(gateway, toy_server, images, tmp_path):
     out = tmp_path / "out.csv"
+    enough = toy_server.predictions + 40
     process = start(gateway, images, "--batch=2", "--concurrency=2", "-o", out)
-    until(lambda: toy_server.predictions > 40)
+    until(lambda: toy_server.predictions > enough)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -151,13 +170,16 @@ def test_ctrl_c_keeps_completed_items(gateway, toy_server, images, tmp_path):
     assert len(rows(out)) == 270
 
 
-def test_a_service_that_goes_away_is_waited_for(gateway, toy_server, images, tmp_path):
+def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, images, tmp_path):
+    gateway = start_gateway("--workers=1")
+    before = toy_server.predictions
     toy_server.proceed.clear()
     process = start(gateway, images, "--batch=20", "--patience=1", "-o", tmp_path / "out.csv")
-    until(lambda: toy_server.predictions > 0)
+    until(lambda: toy_server.predictions > before)
     for pid in (gateway.process.pid, *gateway.workers()):
         os.kill(pid, signal.SIGKILL)
     _, said = process.communicate(timeout=60)
+    toy_server.proceed.set()
     assert process.returncode == 3
     assert "nothing answers at" in said
     assert "Traceback" not in said

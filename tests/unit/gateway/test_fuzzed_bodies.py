@@ -6,6 +6,7 @@ import json
 import tracemalloc
 import zipfile
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from PIL import Image
 
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from tests.images import bomb
-from tests.mutations import damaged
 from tests.table_models import table_classifier
 from tfs_api.open_inference import DATATYPES
 
@@ -24,6 +24,29 @@ MODELS = st.sampled_from(["toy", "table", "number"])
 ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
 # On each host.
 fuzzed = settings(max_examples=150, deadline=None)
+
+
+WORDS = (b"\x00" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\x01")
+
+
+@st.composite
+def damaged(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
+    """One of the seeds with up to five changes, most of them near its beginning."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(0, 5))):
+        last = max(len(data) - 1, 0)
+        at = draw(st.integers(0, min(last, 200)) | st.integers(0, last))
+        match draw(st.integers(0, 3)):
+            case 0:
+                data[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
+            case 1:
+                word = draw(st.sampled_from(WORDS))
+                data[at : at + len(word)] = word
+            case 2:
+                del data[at : at + draw(st.integers(1, 20))]
+            case _:
+                data[at:at] = draw(st.binary(max_size=8))
+    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 0 else data)
 
 
 def saved(image, kind, **options):
