@@ -103,3 +103,24 @@ def converted(signatures: dict[str, Any]) -> bytes:
         )
         content: bytes = converter.convert()
         return content
+
+
+KERNEL = np.array([[[[1, -1]]]], np.float32)  # the image, and its negative
+
+
+@functools.cache
+def edge_model() -> bytes:
+    """An edge.tflite: [1, 8, 8, 1], a convolution with KERNEL and ReLU, 4 probabilities."""
+    import tensorflow as tf
+
+    weights = np.random.default_rng(0).normal(size=(8 * 8 * 2, 4)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 1], name="image")])  # type: ignore[untyped-decorator]
+    def predict(image: Any) -> Any:
+        with tf.name_scope("toy/relu_1_1"):
+            maps = tf.nn.relu(tf.nn.conv2d(image, KERNEL, 1, "SAME"))
+        with tf.name_scope("toy/flat_1"):
+            flat = tf.reshape(maps, [1, -1])
+        return {"probabilities": tf.nn.softmax(flat @ weights)}
+
+    return converted({"serving_default": predict})

@@ -36,7 +36,16 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def gateway(folder: Path, **settings: Any) -> Iterator[str]:
-    """The URL of a gateway in front of a model server with the default models."""
+    """The URL of a gateway in front of a model server with the default models.
+
+    As in rockstar serve, the gateway knows the folders of the models.
+    """
+    described = " ".join(
+        f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}'
+        for name in CLASSIFIERS
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {described} }}")
+    settings = {"models_config": str(folder / "models.config"), **settings}
     configs = tuple(ModelConfig(name, folder / name) for name in CLASSIFIERS)
     with ModelServer(ServerOptions(configs)) as models:
         assert models.grpc_address is not None

@@ -7,6 +7,7 @@ Layout of a version:
     models/cnn/3/edge.tflite                   prediction of one example, for any LiteRT interpreter
     models/cnn/3/assets.extra/contract.json    the contract, for people and tools
     models/cnn/3/assets.extra/tf_serving_warmup_requests    replayed before the first request
+    models/cnn/3/assets.extra/neighbors.npz    some training images, of public data sets only
     models/cnn/3/manifest.json                 size and SHA-256 of every other file
 
 A version is written to a temporary folder, whose name no server loads, flushed to disk, and then
@@ -42,12 +43,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract.activations import NEIGHBORS_FILE, find_neighbors
 from rockstar_contract.contract import (
     CONTRACT_FILE,
     CONTRACT_INPUT,
     CONTRACT_SIGNATURE,
     PREDICT_SIGNATURE,
     Contract,
+    ImageInput,
 )
 from rockstar_contract.manifest import write_manifest
 from rockstar_contract.version_folders import (
@@ -61,7 +64,7 @@ from rockstar_training import signatures, tensorflow_setup
 from rockstar_training.config import CHOICES
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
-from rockstar_training.prepared_data import GoldenSamples, PreparedData
+from rockstar_training.prepared_data import GoldenSamples, MemoryExamples, PreparedData
 from rockstar_training.readback import (
     EDGE_FILE,
     LITERT_FILE,
@@ -122,6 +125,7 @@ def export(
     *,
     quantization: Quantization | None = None,
     documents: Documents | None = None,
+    similar: PreparedData | None = None,
     held: bool = False,
     litert_required: bool = True,
 ) -> Exported:
@@ -139,6 +143,8 @@ def export(
         models: the parent of the folders of models.
         quantization: quantizes the LiteRT files and adds their score to the contract's metrics.
         documents: more texts of the version, such as PurePath("assets.extra/model_card.md").
+        similar: data whose training images the page may show as similar to a user's; None for data
+            that may be private.
         held: whether it is published but not served.
         litert_required: whether a model that LiteRT cannot run is an error. If not, it is published
             without LiteRT files, and only TensorFlow runs it.
@@ -177,6 +183,8 @@ def export(
                 if isinstance(golden, GoldenSamples):
                     edge = edge or _litert(folder, predict, contract, (PREDICT_SIGNATURE,), batch=1)
                     (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
+                    if similar is not None:
+                        (folder / NEIGHBORS_FILE).write_bytes(_neighbors(edge, similar))
                 verify_litert(folder, predict, contract, samples, quantized)
             except Exception as error:  # freezing, converting and running raise anything
                 if litert_required or isinstance(error, OSError):
@@ -255,6 +263,21 @@ def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> P
         return tf.nest.pack_sequence_as(concrete.structured_outputs, outputs)
 
     return call
+
+
+def similar_examples(data: PreparedData) -> PreparedData | None:
+    """Return data for `export(similar=…)`: images of a public data set; None for other data.
+
+    Users' own images are never copied into a version.
+    """
+    public = isinstance(data.input, ImageInput) and isinstance(data.tensors, MemoryExamples)
+    return data if public else None
+
+
+def _neighbors(edge: bytes, data: PreparedData) -> bytes:
+    assert isinstance(data.input, ImageInput)  # noqa: S101
+    train = data.train
+    return find_neighbors(edge, train.tensors, train.targets, data.input.range).to_bytes()
 
 
 def quantization_for(data: PreparedData, mode: str) -> Quantization | None:

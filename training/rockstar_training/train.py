@@ -14,7 +14,7 @@ from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.evaluation import TestPredictions, column_importance, evaluate, majority_note
-from rockstar_training.export import export, quantization_for
+from rockstar_training.export import export, quantization_for, similar_examples
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import Live
@@ -126,6 +126,7 @@ def train_and_evaluate(
             models,
             quantization=quantization_for(data, config.quantize),
             documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},
+            similar=similar_examples(data),
             held=bool(held),
         )
         contract = exported.contract

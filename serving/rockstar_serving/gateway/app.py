@@ -28,6 +28,7 @@ from rockstar_serving.gateway.backends import Batching, BatchLimits, CircuitBrea
 from rockstar_serving.gateway.context import trace_headers
 from rockstar_serving.gateway.metrics import MetricsObserver
 from rockstar_serving.gateway.observers import Observer, Observers, RateLimitedLogger, observers_for
+from rockstar_serving.gateway.pages import inspection
 from rockstar_serving.gateway.request_hooks import GatewayApp, RequestHooks
 from rockstar_serving.gateway.routing import RoutedBackend, RoutedPredictor, Router, Shadows
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files, upstream_tls
@@ -47,6 +48,7 @@ APIS = (
     metrics.API,
     openapi.API,
     pages.API,
+    inspection.API,
 )
 
 log = logging.getLogger(__name__)

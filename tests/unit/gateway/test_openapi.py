@@ -35,7 +35,7 @@ from tests.unit.gateway.openapi_document import Document
 from tfs_api.open_inference import DATATYPES
 from tfs_api.status import Code
 
-# Pages and their files are for browsers.
+# Pages, their files and their data are for browsers, and may change.
 PAGES = (
     "/",
     "/docs",
@@ -44,6 +44,7 @@ PAGES = (
     "/litert/{version}/{name}",
     "/playground",
     "/static/{filename}",
+    *(f"/page/models/{{model}}{what}" for what in ("", "/inspect", "/card", "/report")),
 )
 # Other paths get TensorFlow Serving's errors.
 CATCH_ALL = ("/v1/", "/v1/{path}", "/V1/{path}")

@@ -171,6 +171,12 @@ def test_tensorboard_gets_the_curves(tmp_path, api):
         assert all(f"epoch_{metric}".encode() in log.read_bytes() for metric in metrics)
 
 
+def test_tensorboard_starts():
+    """It needs modules that newer releases of its own dependencies no longer have."""
+    command = [sys.executable, "-W", "ignore", "-c", "import tensorboard.default"]
+    subprocess.run(command, check=True)
+
+
 def test_mixed_precision_trains_and_predicts_in_float32():
     settings = {"data": "mnist", "epochs": 12, "batch_size": 8, "learning_rate": 0.003}
     config = config_for("cnn", augmentation=0.2, mixed_precision="on", **settings)

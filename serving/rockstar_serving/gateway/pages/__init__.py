@@ -50,8 +50,10 @@ def litert_version() -> str:
 @_blueprint.get("/")
 def index() -> Response:
     """The page; it can also run models itself if this gateway has their files."""
-    litert = litert_version() if gateway().config.models_config else ""
-    page = make_response(render_template("index.html", litert=litert))
+    here = gateway()
+    litert = litert_version() if here.config.models_config else ""
+    shown = {"litert": litert, "keyed": bool(here.keys), "max_rows": here.config.max_instances}
+    page = make_response(render_template("index.html", **shown))
     if litert:
         page.headers["Content-Security-Policy"] = _WASM_POLICY
     return page

@@ -1,10 +1,13 @@
 // A card for each model: its answer as bars, an explanation, and the model card.
 
+import { button, make, percent } from "./elements.js";
+import { documentOf } from "./service.js";
+
 const MOST_BARS = 10;
 
 export class Card {
-  // `explain` is called with this card when its button is clicked.
-  constructor(model, explain) {
+  // `explain` and `inspect` are called with this card when their buttons are clicked.
+  constructor(model, explain, inspect) {
     this.model = model;
     this.labels = model.labels ?? [];
     this.top = Math.max(1, Math.min(MOST_BARS, this.labels.length));
@@ -16,18 +19,24 @@ export class Card {
     this.adjusted.hidden = true;
     this.bars = make("table", "bars");
     this.bars.append(make("caption", "quiet", `Probabilities of ${model.model}`), make("tbody"));
-    this.why = make("button", "", "Why?");
-    this.why.type = "button";
+    this.why = button("Why?");
     this.why.disabled = true;
     this.why.setAttribute("aria-pressed", "false");
     this.why.setAttribute("aria-label", `Why did ${model.model} predict this?`);
     this.why.addEventListener("click", () => explain(this));
+    this.inside = button("Look inside");
+    this.inside.setAttribute("aria-pressed", "false");
+    this.inside.setAttribute("aria-label", `Look inside ${model.model}`);
+    this.inside.addEventListener("click", () => inspect(this));
+    this.buttons = make("div", "buttons");
+    this.buttons.append(this.why, this.inside);
     this.picture = make("img", "explained");
     this.legend = make("p", "legend", "Orange supports the answer, blue opposes it.");
     this.element = make("article", "card");
     const head = make("header");
     head.append(make("h3", "", model.model), this.about);
-    this.element.append(head, this.answer, this.problem, this.adjusted, this.bars, this.why, this.picture, this.legend, facts(model));
+    this.facts = facts(model);
+    this.element.append(head, this.answer, this.problem, this.adjusted, this.bars, this.buttons, this.picture, this.legend, this.facts);
     this.clear();
   }
 
@@ -35,7 +44,7 @@ export class Card {
     this.answer.textContent = "–";
     this.problem.hidden = true;
     this.adjusted.hidden = true;
-    this.about.textContent = "";
+    this.about.textContent = accuracyOf(this.model);
     this.bars.tBodies[0].replaceChildren();
     this.why.disabled = true;
     this.hidePicture();
@@ -81,6 +90,18 @@ export class Card {
     this.why.setAttribute("aria-pressed", "false");
   }
 
+  // Links to the card and the report, if the gateway has them.
+  link({ card, report }) {
+    const links = make("p", "links");
+    for (const [name, text, exists] of [["card", "Card as text", card], ["report", "Training report", report]]) {
+      if (!exists) continue;
+      const link = make("a", "", text);
+      link.href = documentOf(this.model.model, name);
+      links.append(link);
+    }
+    if (links.childElementCount) this.facts.append(links);
+  }
+
   get explained() {
     return !this.picture.hidden;
   }
@@ -96,48 +117,12 @@ export class Card {
     while (body.rows.length > rows.length) body.lastElementChild.remove();
     rows.forEach(({ label, score }, index) => {
       const row = body.rows[index];
-      const percent = `${(score * 100).toFixed(1)} %`;
       row.className = label === best ? "best" : "";
       row.cells[0].textContent = label;
-      row.cells[1].firstElementChild.style.width = percent.replace(" ", "");
-      row.cells[2].textContent = percent;
+      row.cells[1].firstElementChild.style.width = `${score * 100}%`;
+      row.cells[2].textContent = percent(score);
     });
   }
-}
-
-// A form for models that take a row of a table; `ask` is called with the card and the row.
-export function rowForm(card, ask) {
-  const form = make("form", "row");
-  for (const column of card.model.input.columns) {
-    const label = make("label", "", column.name);
-    const input = make("input");
-    input.type = "text";
-    input.name = column.name;
-    if (column.kind === "numeric") input.inputMode = "decimal";
-    if (column.kind === "date") input.placeholder = "2024-12-31";
-    label.append(input);
-    if (column.categories) {
-      // Any text is allowed: categories that training did not see count as "other".
-      input.placeholder = column.categories.slice(0, 4).join(", ");
-      const choices = make("datalist");
-      choices.id = `${card.model.model}/${column.name}`;
-      choices.append(...column.categories.map((category) => new Option(category)));
-      input.setAttribute("list", choices.id);
-      label.append(choices);
-    }
-    form.append(label);
-  }
-  form.append(make("p", "hint", "Empty fields are filled with typical values."));
-  form.append(make("button", "", "Predict"));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const row = {};
-    for (const column of card.model.input.columns) {
-      row[column.name] = form.elements.namedItem(column.name).value.trim() || null;
-    }
-    ask(card, row);
-  });
-  return form;
 }
 
 // The service's adjustments to a row as a sentence; empty if there are none.
@@ -162,6 +147,11 @@ function barRow() {
   cell.append(make("div", "bar"));
   row.append(head, cell, make("td"));
   return row;
+}
+
+function accuracyOf({ metrics = {} }) {
+  if ("test_accuracy" in metrics) return `${percent(metrics.test_accuracy)} right in tests`;
+  return "test_r2" in metrics ? `R² ${metrics.test_r2.toFixed(3)} in tests` : "";
 }
 
 function facts(model) {
@@ -221,11 +211,4 @@ function heading(text, scope) {
   const head = make("th", "", text);
   head.scope = scope;
   return head;
-}
-
-function make(name, className = "", text = "") {
-  const element = document.createElement(name);
-  if (className) element.className = className;
-  if (text) element.textContent = text;
-  return element;
 }

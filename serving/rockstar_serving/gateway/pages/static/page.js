@@ -1,17 +1,27 @@
-// The page: sends the drawing or image to every model that takes images.
+// The page: sends the drawing or image to every model that takes images, and rows to those of tables.
 
-import { Card, rowForm } from "./cards.js";
+import { Card } from "./cards.js";
 import { Drawing, drawStrokes } from "./drawing.js";
+import { Inside } from "./inside.js";
 import { SAMPLES } from "./samples.js";
-import { BadInput, explain, listModels, predict } from "./service.js";
+import { BadInput, describe, explain, listModels, predict } from "./service.js";
+import { Snippets } from "./snippets.js";
+import { RowForm } from "./tables.js";
+import { verdict } from "./verdict.js";
+
+// The order of the lecture, from the simplest network on. Other models follow.
+const ORDER = ["linear", "logistic", "mlp", "cnn"];
 
 const find = (id) => document.getElementById(id);
 const message = find("message");
 const photo = find("photo");
 const unseen = find("unseen");
 const paper = find("paper");
+const inside = new Inside(find("inside"));
 
 let cards = []; // of the models that take images
+let forms = new Map(); // of the models that take rows, by name
+let snippets = null;
 let file = null; // the chosen image, used instead of the drawing
 let asking = new AbortController();
 let explaining = new AbortController();
@@ -23,14 +33,16 @@ const drawing = new Drawing(find("canvas"), () => {
   changed();
 });
 
-function say(text, error = false) {
-  message.textContent = text;
+function say(text, error = false, detail = "") {
+  find("headline").textContent = text;
+  find("detail").textContent = detail;
   message.classList.toggle("error", error);
 }
 
 // Predict the current image once; if it changes meanwhile, predict again after the answers.
 async function changed() {
   explaining.abort();
+  inside.update(inside.model ? currentImage() : null);
   for (const card of cards) card.hidePicture();
   if (busy) {
     again = true;
@@ -63,8 +75,7 @@ async function askAll() {
         const answer = await predict(card.model.model, image, card.top, signal);
         if (signal.aborted) return null;
         card.show(answer);
-        const verb = answer.prediction.label === null ? "is" : "predicts";
-        return `${card.model.model} ${verb} ${card.answer.textContent}`;
+        return { model: card.model.model, labels: card.labels, accuracy: card.model.metrics?.test_accuracy, ...answer.prediction };
       } catch (error) {
         if (error.name === "AbortError") return null;
         card.clear();
@@ -82,7 +93,10 @@ async function askAll() {
     return;
   }
   for (const { card, message } of problems) card.fail(message);
-  say(known.length ? `${known.join(", ")}.` : "");
+  const classified = known.filter(({ top }) => top);
+  const said = verdict(classified);
+  if (said) say(said.headline, false, said.detail);
+  else say("", false, known.map(({ model, value }) => `${model}: ${value.toPrecision(6)}`).join(", "));
 }
 
 function sentenceOf(error) {
@@ -111,13 +125,23 @@ async function why(card) {
   }
 }
 
-async function askRow(card, row) {
-  const body = new Blob([JSON.stringify({ instances: [row] })], { type: "application/json" });
-  try {
-    card.show(await predict(card.model.model, body, card.top));
-  } catch (error) {
-    card.fail(error.message);
+function lookInside(card) {
+  const shown = inside.toggle(card.model.model, currentImage());
+  for (const each of cards) each.inside.setAttribute("aria-pressed", String(each.model.model === shown));
+  if (shown) find("inside").scrollIntoView({ block: "nearest" });
+}
+
+function saveImage() {
+  const image = currentImage();
+  if (!image) {
+    say("Draw something first: there is no image to save.");
+    return;
   }
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(image);
+  link.download = "drawing.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 function choose(image) {
@@ -147,22 +171,43 @@ function forgetFile() {
 }
 
 function showModels(models) {
-  const all = models.map((model) => new Card(model, why));
+  const place = ({ model }) => (ORDER.indexOf(model) + ORDER.length + 1) % (ORDER.length + 1);
+  const all = models.toSorted((a, b) => place(a) - place(b)).map((model) => new Card(model, why, lookInside));
   cards = all.filter((card) => card.model.input?.kind === "image");
   for (const card of all) {
-    if (card.model.input?.kind === "table") {
-      card.why.remove();
-      card.answer.after(rowForm(card, askRow));
-    } else if (card.model.input?.kind === "tensor") {
+    const kind = card.model.input?.kind;
+    card.buttons.hidden = kind !== "image";
+    if (kind === "table") {
+      showForm(card);
+    } else if (kind === "tensor") {
       card.fail("This model takes tensors: send JSON to /predict, see the API documentation.");
     } else if (card.model.problem) {
       card.fail(card.model.problem);
-    } else if (!card.model.input) {
+    } else if (!kind) {
       card.fail("This model is not ready yet.");
     }
+    if (kind) describe(card.model.model).then((found) => card.link(found), () => {});
   }
   find("cards").replaceChildren(...all.map((card) => card.element));
+  find("input").hidden = !cards.length;
+  const usable = all.filter((card) => cards.includes(card) || forms.has(card.model.model));
+  snippets = new Snippets(find("use"), usable.map((card) => card.model), (name) => forms.get(name)?.row, saveImage);
   if (!all.length) say("No models are configured (--model NAME), or your API key is for none of them.", true);
+}
+
+function showForm(card) {
+  const form = new RowForm(card.model, {
+    answered: (answer) => card.show(answer),
+    failed: (error) => card.fail(error.message),
+    changed: () => snippets?.update(),
+  });
+  forms.set(card.model.model, form);
+  const left = document.createElement("div");
+  left.append(...card.element.children);
+  card.element.classList.add("wide");
+  card.element.append(left, form.element);
+  card.bars.after(form.whatIf);
+  form.ask();
 }
 
 async function load() {

@@ -2,7 +2,7 @@
 // the user as their message.
 
 // The root of the service, which a proxy may mount under any path.
-const ROOT = new URL("..", import.meta.url);
+export const ROOT = new URL("..", import.meta.url);
 
 // An invalid input; the message is shown after the name of the input and a colon.
 export class BadInput extends Error {}
@@ -21,6 +21,35 @@ export async function predict(model, body, top, signal) {
     version: answer.version,
     milliseconds: performance.now() - started,
   };
+}
+
+export function predictRow(model, row, top) {
+  return predict(model, json({ instances: [row] }), top);
+}
+
+// Several rows: the answer with all labels and the probability of each.
+export async function predictRows(model, rows) {
+  const response = await ask(`predict/${encodeURIComponent(model)}?full=true&top=1`, json({ instances: rows }));
+  return response.json();
+}
+
+// What there is to see of a model: {layers, card, report}, each true or false.
+export async function describe(model) {
+  return (await ask(`page/models/${encodeURIComponent(model)}`)).json();
+}
+
+// {input, layers, nearest} of an image, with pictures as data URLs.
+export async function inspect(model, body, signal) {
+  return (await ask(`page/models/${encodeURIComponent(model)}/inspect`, body, { signal })).json();
+}
+
+// The address of a model's "card" or "report".
+export function documentOf(model, name) {
+  return new URL(`page/models/${encodeURIComponent(model)}/${name}`, ROOT).href;
+}
+
+function json(value) {
+  return new Blob([JSON.stringify(value)], { type: "application/json" });
 }
 
 // A picture of the regions that support and oppose the answer.
@@ -50,7 +79,9 @@ async function ask(path, body, { signal, headers = {} } = {}) {
 
 async function errorOf(response) {
   try {
-    const { detail, hint, field } = await response.json();
+    const { detail: full, hint, field } = await response.json();
+    // The page sends one row at a time.
+    const detail = full.replace(/^instances\[0\]\./, "");
     const wrong = detail.match(/^body: (.*)/s);
     if (wrong) return new BadInput(ended(wrong[1]));
     // With a field, the hint links to the description of the API, which is for programs.

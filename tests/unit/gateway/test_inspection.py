@@ -1,0 +1,131 @@
+import base64
+import dataclasses
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rockstar_contract.activations import NEIGHBORS_FILE, find_neighbors
+from rockstar_contract.manifest import write_manifest
+from tests.contracts import LABELS
+from tests.model_fixtures import edge_model
+from tests.table_models import table_classifier
+from tests.unit.gateway.conftest import IMAGE, LIMITED, FakeServer, post
+
+PATH = "/page/models/toy"
+
+
+@pytest.fixture
+def server():
+    return FakeServer(table=table_classifier())
+
+
+def pixels(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+@pytest.fixture
+def version(tmp_path):
+    """A published version in a working directory, with its report."""
+    folder = tmp_path / "models" / "toy" / "1"
+    (folder / "assets.extra").mkdir(parents=True)
+    (folder / "edge.tflite").write_bytes(edge_model())
+    (folder / "assets.extra/model_card.md").write_text("# toy ½\n")
+    images = np.random.default_rng(0).random((8, 8, 8, 1), dtype=np.float32)
+    similar = find_neighbors(edge_model(), lambda rows: images[rows], np.arange(8) % 4, (0, 1))
+    (folder / NEIGHBORS_FILE).write_bytes(similar.to_bytes())
+    write_manifest(folder)
+    report = tmp_path / "runs/toy-1/report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<title>toy</title>")
+    return folder
+
+
+@pytest.fixture
+def beside(version, server, create_gateway, tmp_path):
+    """A gateway that reads the version's folder."""
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "toy" base_path: "{version.parent}" '
+        'model_platform: "tensorflow" } }'
+    )
+    settings = dataclasses.replace(LIMITED, models_config=str(config))
+    return create_gateway(settings, server).test_client()
+
+
+def test_the_prepared_image_its_layers_and_similar_examples(beside):
+    answer = post(beside, f"{PATH}/inspect").get_json()
+    assert answer["version"] == 1
+    assert pixels(answer["input"]["image"]).shape == (8, 8)
+    assert pixels(answer["input"]["image"]).max() == 255
+    assert [(layer["name"], layer["shape"]) for layer in answer["layers"]] == [
+        ("relu_1", [8, 8, 2]),
+        ("flat", [128]),
+    ]
+    # Two maps side by side with a line between them; the first is the image itself.
+    maps = pixels(answer["layers"][0]["image"])
+    assert maps.shape == (8, 17)
+    np.testing.assert_allclose(maps[:, :8], pixels(answer["input"]["image"]), atol=1)
+    assert len(answer["nearest"]) == 5
+    assert {each["label"] for each in answer["nearest"]} <= set(LABELS)
+
+
+def test_what_there_is_to_see(beside, http):
+    found = {"layers": True, "card": True, "report": True}
+    assert beside.get(PATH).get_json() == {"model": "toy", "version": 1, **found}
+    nothing = dict.fromkeys(found, False)
+    assert http.get(PATH).get_json() == {"model": "toy", "version": 1, **nothing}
+
+
+def test_a_gateway_without_the_folder_shows_the_prepared_image(http):
+    answer = post(http, f"{PATH}/inspect").get_json()
+    assert pixels(answer["input"]["image"]).shape == (8, 8)
+    assert answer["layers"] == answer["nearest"] == []
+
+
+@pytest.mark.parametrize("name", ["edge.tflite", str(NEIGHBORS_FILE)])
+def test_files_that_were_not_published_are_not_run(beside, version, name):
+    (version / name).write_bytes(b"x" * (version / name).stat().st_size)
+    answer = post(beside, f"{PATH}/inspect").get_json()
+    assert answer["layers"] == answer["nearest"] == []
+
+
+def test_an_older_version_has_no_similar_examples(beside, version):
+    (version / NEIGHBORS_FILE).unlink()
+    write_manifest(version)
+    answer = post(beside, f"{PATH}/inspect").get_json()
+    assert len(answer["layers"]) == 2
+    assert answer["nearest"] == []
+
+
+def test_the_card_and_the_report(beside, version):
+    card = beside.get(f"{PATH}/card")
+    assert (card.text, card.content_type) == ("# toy ½\n", "text/plain; charset=utf-8")
+    report = beside.get(f"{PATH}/report")
+    assert report.text == "<title>toy</title>"
+    policy = report.headers["Content-Security-Policy"]
+    assert "script-src" not in policy
+    assert policy.startswith("default-src 'none'")
+    assert policy.endswith("sandbox")
+    (version.parents[2] / "runs/toy-1/report.html").unlink()
+    assert beside.get(f"{PATH}/report").status_code == 404
+
+
+def test_errors_are_problems(http):
+    assert post(http, "/page/models/none/inspect").status_code == 404
+    assert http.get("/page/models/none").status_code == 404
+    table = post(http, "/page/models/table/inspect")
+    assert (table.status_code, table.get_json()["field"]) == (400, "model")
+    assert post(http, f"{PATH}/inspect", b"no image").status_code == 400
+    assert http.get(f"{PATH}/card").status_code == 404
+
+
+def test_a_key_sees_its_models_only(create_gateway):
+    digest = hashlib.sha256(b"the key").hexdigest()
+    settings = dataclasses.replace(LIMITED, api_keys=(f"alice:{digest}",))
+    http = create_gateway(settings, FakeServer()).test_client()
+    assert http.get(PATH).status_code == 401
+    assert post(http, f"{PATH}/inspect", IMAGE).status_code == 401
+    assert http.get(PATH, headers={"X-API-Key": "the key"}).status_code == 200
