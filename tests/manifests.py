@@ -20,7 +20,7 @@ COMPONENTS = tuple(sorted(folder.name for folder in (K8S / "components").iterdir
 # Models come from one source, one autoscaler sets the number of gateways, and with TLS only gateways reach
 # the model servers.
 _EXCLUSIVE = (
-    {"model-storage-pvc", "model-storage-s3"},
+    {"model-image", "model-storage-pvc", "model-storage-s3"},
     {"autoscale-inflight", "autoscale-keda"},
     {"gateway-api-grpc", "tls"},
 )
@@ -33,15 +33,19 @@ def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
     for overlay in OVERLAYS:
         for number in range(3):
             for components in itertools.combinations(COMPONENTS, number):
-                if not any(set(components) >= each for each in _EXCLUSIVE):
+                if all(len(each.intersection(components)) < 2 for each in _EXCLUSIVE):
                     yield overlay, components
     yield from fullest()
 
 
 def fullest() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each overlay with all components, once with the first of each exclusive pair and once with the second."""
-    for overlay, chosen in itertools.product(OVERLAYS, (0, 1)):
-        left_out = {sorted(each)[1 - chosen] for each in _EXCLUSIVE}
+    """Each overlay with all components, of each exclusive set once with the first, the second and the last."""
+    for overlay, chosen in itertools.product(OVERLAYS, range(3)):
+        left_out = {
+            name
+            for each in _EXCLUSIVE
+            for name in each - {sorted(each)[min(chosen, len(each) - 1)]}
+        }
         yield overlay, tuple(each for each in COMPONENTS if each not in left_out)
 
 

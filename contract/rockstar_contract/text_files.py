@@ -35,6 +35,11 @@ def read_text(path: Path) -> str:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise OSError(errno.EFBIG, "it is larger than 32 MiB", str(path))
+    return decode_text(data)
+
+
+def decode_text(data: bytes) -> str:
+    """Decode the content of a configuration file; raises EncodingError if it is not UTF-8."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
         raise EncodingError("expected UTF-8, got UTF-16: save the file as UTF-8")
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.command_line import start
 from tests.end_to_end.heldout import held_out
 from tests.end_to_end.pods import Pod, entrypoint
 from tests.environments import environment
@@ -172,39 +173,39 @@ def unused(server, calls):
     return calls(server) == before
 
 
-@pytest.fixture(scope="module")
-def python_with_aws(request):
-    """The interpreter of an environment with `aws`."""
-    return environment(request.config, "object-storage", REQUIREMENTS)
-
-
-def test_models_come_from_a_bucket(start_pods, trained_models, python_with_aws, tmp_path):
+def test_models_come_from_a_bucket(start_pods, trained_models, request, tmp_path):
+    """New pods serve the versions that the settings list, whatever is added to the bucket."""
     documents = manifests("embedded", ("model-storage-s3",))
     (init,) = pod(documents, "model-server")["spec"]["initContainers"]
     variables = {each["name"]: each["value"] for each in init["env"]}
     variables |= config_map(documents, "model-storage") | KEYS
-    bucket, target = variables["MODELS"], str(tmp_path / "models")
-    # Kubernetes substitutes variables in arguments.
-    arguments = [re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], a) for a in init["args"]]
     mounts = {each["name"]: each["mountPath"] for each in init["volumeMounts"]}
-    assert arguments[-1] == mounts["models"]
-    with object_store(python_with_aws) as endpoint:
+    program, command, *arguments = init["command"]
+    assert (program, arguments) == ("rockstar", [f"--models={mounts['models']}"])
+    sources = variables["ROCKSTAR_PULL"].split()
+    bucket = sources[0].rpartition("/")[0].rpartition("/")[0]
+    models = tmp_path / "models"
+    with object_store(environment(request.config, "object-storage", REQUIREMENTS)) as endpoint:
         merged = os.environ | variables | {"AWS_ENDPOINT_URL": endpoint}
-        for command in [
-            ("s3", "mb", bucket),
-            ("s3", "sync", "--no-progress", str(trained_models.workdir / "models"), bucket),
-            (*arguments[:-1], target),
-        ]:
-            done = subprocess.run(
-                [python_with_aws.parent / "aws", *command],
-                env=merged,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            assert done.returncode == 0, done.stderr
 
-    server = start_pods("embedded", ("model-storage-s3",), tmp_path / "models").model_server()
+        def rockstar(*arguments: object) -> None:
+            started = start(*arguments, env=merged)
+            _, errors = started.communicate(timeout=60)
+            assert started.returncode == 0, errors
+
+        put = requests.put(f"{endpoint}/{bucket.removeprefix('s3://')}", timeout=30)
+        assert put.status_code == 200
+        trained = trained_models.workdir / "models"
+        for source in sources:
+            model, version = source.split("/")[-2:]
+            rockstar("push", f"{model}/{version}", bucket, "--models", trained)
+        shutil.copytree(trained / "cnn", tmp_path / "newer" / "cnn")
+        (tmp_path / "newer" / "cnn" / "1").rename(tmp_path / "newer" / "cnn" / "2")
+        rockstar("push", "cnn/2", bucket, "--models", tmp_path / "newer", "--label=stable")
+        rockstar(command, f"--models={models}")
+
+    assert [each.name for each in (models / "cnn").glob("[!.]*")] == ["1"]
+    server = start_pods("embedded", ("model-storage-s3",), models).model_server()
     assert server.probe("readinessProbe") == 200
     mounted = {each["name"]: each["mountPath"] for each in server.spec["volumeMounts"]}
     assert mounted["models"] == mounts["models"] == "/models"

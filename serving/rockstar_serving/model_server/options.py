@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rockstar_serving.model_server.batching_parameters import BatchingParameters
 from rockstar_serving.model_server.models.config import ModelConfig
+from rockstar_serving.model_server.object_store import SCHEMES
 from rockstar_serving.options import OptionError, Values, choice, number, option
 
 ANY_PORT = 0
@@ -64,6 +65,10 @@ def _channel_arguments(text: str) -> dict[str, int | str]:
     return found
 
 
+def _path_or_url(text: str) -> Path | str | None:
+    return text if text.partition("://")[0] in SCHEMES and "://" in text else _path(text)
+
+
 _WHOLE = "a whole number from 0"
 COUNT = Values(_WHOLE, _digits, "N")
 POSITIVE = Values("at least 1", partial(_digits, least=1), "N")
@@ -75,6 +80,7 @@ SECONDS = Values("seconds", lambda text: max(0.0, number(float).parse(text)), "S
 SHARE = Values("0 to 1", number(float, least=0, most=1).parse, "SHARE")
 PORT = Values("0 to 65535 or auto", _port, "PORT")
 PATH = Values("a path on this machine", _path, "PATH")
+PATH_OR_URL = Values("a path, or a URL of an object store", _path_or_url, "PATH")
 TAGS = Values("names with commas between them", _tags, "TAG,TAG")
 CHANNEL_ARGUMENTS = Values("name=value,name=value", _channel_arguments, "NAME=VALUE,…")
 
@@ -189,7 +195,8 @@ class LoadOptions:
 
     Attributes:
         cache_path: folder for copies of models in object stores.
-        config_file: several models, as text protobuf.
+        config_file: several models, as text protobuf; a path or a URL, such as
+            s3://bucket/models/models.config.
         require_all_models: fail to start if no version of a model loads; false: report it and
             serve the other models.
         wait_for_models: at the start wait, without listening, for versions that do not exist yet
@@ -209,7 +216,7 @@ class LoadOptions:
     """
 
     cache_path: Path = option(DEFAULT_CACHE, PATH, flag="model_cache_path")
-    config_file: Path | None = option(None, PATH, flag="model_config_file")
+    config_file: Path | str | None = option(None, PATH_OR_URL, flag="model_config_file")
     require_all_models: bool = option(True)
     wait_for_models: bool = option(True)
     poll_seconds: float = option(1.0, SECONDS, flag="file_system_poll_wait_seconds")

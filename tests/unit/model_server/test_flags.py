@@ -124,7 +124,11 @@ def test_wrong_flags(arguments, message, capsys):
         ("--grpc_max_threads", "0", "expected at least 1"),
         ("--file_system_poll_wait_seconds", "nan", "expected seconds"),
         ("--prefer_tflite_model", "perhaps", "expected true or false"),
-        ("--model_config_file", "s3://bucket/models.config", "expected a path on this machine"),
+        (
+            "--model_config_file",
+            "http://host/models.config",
+            "expected a path, or a URL of an object store",
+        ),
     ],
 )
 def test_wrong_values(flag, value, message, capsys):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from rockstar_contract.text_files import EncodingError, read_text
-from rockstar_serving.model_server.object_store import StorageError, check_url
+from rockstar_contract.text_files import EncodingError, decode_text, read_text
+from rockstar_serving.model_server.object_store import ObjectStore, StorageError, check_url
 from tfs_api.messages import model_server_config_pb2 as messages
 from tfs_api.status import Code, StatusError
 
@@ -108,10 +108,22 @@ class ModelConfig:
         return ""
 
 
-def read_config(file: Path, where: str) -> str:
-    """Read the text of a configuration file, which errors call `where`; raises ConfigError."""
+def read_config(file: Path | str, where: str) -> str:
+    """Read the text of a configuration file, which errors call `where`; raises ConfigError.
+
+    A text is the URL of an object in an object store.
+    """
     try:
-        return read_text(file)
+        if isinstance(file, Path):
+            return read_text(file)
+        folder, _, name = file.rpartition("/")
+        check_url(folder)
+        found = ObjectStore(folder).read(name)
+        if found is None:
+            raise ConfigError(f"{where} does not exist")
+        return decode_text(found[0])
+    except StorageError as error:
+        raise ConfigError(f"{where}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
     except EncodingError as error:
@@ -145,7 +157,7 @@ def parse_text_proto(
         ) from (None if secret else error)
 
 
-def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
+def read_config_file(path: Path | str) -> tuple[ModelConfig, ...]:
     """Read the models of a file, none if its list is empty or missing; raises ConfigError."""
     where = _where(path)
     configs = _parse(read_config(path, where), where)
@@ -182,7 +194,7 @@ def model_config(name: str, base_path: str) -> ModelConfig:
     return ModelConfig(name, Path(), url=base_path.rstrip("/"))
 
 
-def _where(path: Path) -> str:
+def _where(path: Path | str) -> str:
     return f"model config file {path}"
 
 
@@ -289,7 +301,12 @@ class ConfigFileWatcher:
     """
 
     def __init__(
-        self, path: Path, manager: Reloadable, seconds: float, *, labels_may_wait: bool = False
+        self,
+        path: Path | str,
+        manager: Reloadable,
+        seconds: float,
+        *,
+        labels_may_wait: bool = False,
     ) -> None:
         """Create a watcher that checks the file every so many seconds, once it is started.
 
