@@ -83,6 +83,7 @@ ONLY_HERE: dict[str, dict[str, Any]] = {
             "imageVolume": {"reference": "registry.example.org/models:3", "subPath": "models"},
         }
     },
+    "openshift": {"podSecurityContext": None},
     "all": {
         "fullnameOverride": "digits",
         "images": {"pullSecrets": ["registry"], "gateway": {"digest": f"sha256:{'0' * 64}"}},

@@ -43,9 +43,9 @@ app.kubernetes.io/part-of: rockstartf
 {{- define "rockstartf.podSecurity" -}}
 securityContext:
   runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
+  {{- with .Values.podSecurityContext }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- end }}

@@ -213,6 +213,24 @@ def test_notes_tell_how_to_predict_and_what_is_open(charts):
     assert "There are no API keys" not in notes["keys"]
 
 
+def test_a_cluster_may_assign_users(charts):
+    for deployment in of_kind(documents(charts["openshift"]), "Deployment").values():
+        context = deployment["spec"]["template"]["spec"]["securityContext"]
+        assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_names_of_long_releases_fit(run):
+    # Helm allows 53 characters, Kubernetes 63 in the name of a Service.
+    (files,) = run({"render": str(CHART), "name": "a" * 53})
+    assert max(len(name) for name in of_kind(documents(files), "Service")) <= 63
+
+
+def test_new_keys_need_no_rollout(run):
+    settings = [{"apiKeys": {"toml": text}} for text in ("a = 1", "b = 1")]
+    first, second = run(*({"render": str(CHART), "values": values} for values in settings))
+    assert of_kind(documents(first), "Deployment") == of_kind(documents(second), "Deployment")
+
+
 @pytest.mark.parametrize("values", [{"fullnameOverride": "other"}, {}])
 def test_two_releases_share_no_names(run, values):
     first, second = run(
