@@ -14,10 +14,6 @@ CHART = ROOT / "charts" / "rockstartf"
 ENVOY = [{"name": "gateway", "namespace": "envoy-gateway-system"}]
 HTTP = {"enabled": True, "parentRefs": ENVOY, "hostnames": ["predict.example.org"]}
 MONITORING = {"monitoring": {"enabled": True}}
-S3 = {
-    "source": "s3",
-    "s3": {"url": "s3://rockstartf-models", "existingSecret": "model-storage-keys"},
-}
 # An overlay with components, and the same as values.
 SAME: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "embedded": ("embedded", (), {}),
@@ -64,6 +60,35 @@ SAME: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
             },
         },
     ),
+    "bucket": (
+        "embedded",
+        ("model-storage-s3",),
+        {
+            "modelStorage": {
+                "source": "bucket",
+                "bucket": {
+                    "versions": [
+                        f"s3://rockstartf-models/{name}/1" for name in ("logistic", "mlp", "cnn")
+                    ],
+                    "existingSecret": "model-storage-keys",
+                },
+            }
+        },
+    ),
+    "images": (
+        "cpu",
+        ("model-image",),
+        {
+            "modelServer": {"variant": "tfserving-cpu"},
+            "modelStorage": {
+                "source": "images",
+                "images": {
+                    name: f"registry.example.org/models/{name}:1"
+                    for name in ("logistic", "mlp", "cnn")
+                },
+            },
+        },
+    ),
     "versions": (
         "embedded",
         ("canary",),
@@ -76,13 +101,6 @@ SAME: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
 # What has no counterpart in k8s/.
 ONLY_HERE: dict[str, dict[str, Any]] = {
     "keys": {"apiKeys": {"toml": '[keys.alice]\nsha256 = "…"\n'}},
-    "s3": {"modelStorage": S3},
-    "image-volume": {
-        "modelStorage": {
-            "source": "imageVolume",
-            "imageVolume": {"reference": "registry.example.org/models:3", "subPath": "models"},
-        }
-    },
     "openshift": {"podSecurityContext": None},
     "all": {
         "fullnameOverride": "digits",

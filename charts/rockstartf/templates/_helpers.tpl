@@ -100,6 +100,10 @@ pod, and the longest request. */ -}}
 {{ add 45 (include "rockstartf.seconds" (list . "ROCKSTAR_MAX_REQUEST_TIMEOUT" 10)) }}
 {{- end }}
 
+{{- define "rockstartf.modelVolume" -}}
+model-{{ regexReplaceAll "[^a-z0-9]+" (lower .) "-" | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
 {{- define "rockstartf.keysSecret" -}}
 {{- if .Values.apiKeys.existingSecret }}{{ .Values.apiKeys.existingSecret }}
 {{- else if .Values.apiKeys.toml }}{{ include "rockstartf.name" (list . "gateway-keys") }}

@@ -63,7 +63,9 @@ def comparable(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     # Names begin with the release here, and those of ConfigMaps end with a hash there.
     for name in {each["metadata"]["name"] for each in manifests}:
         own = re.sub("^rockstartf-(?!dashboard)", "", name)
-        if name.startswith(("tfserving-config-", "gateway-settings-", "gateway-routes-")):
+        if name.startswith(
+            ("tfserving-config-", "gateway-settings-", "gateway-routes-", "model-storage-")
+        ):
             own = name.rpartition("-")[0]
         text = text.replace(f'"{name}"', f'"{own}"')
     text = re.sub('"rockstartf-(models|authority-tls|[a-z-]+-tls)"', r'"\1"', text)
@@ -125,6 +127,10 @@ def of_pods(template: Manifest) -> None:
             (item for item in each[key] if item["name"] != "keys"), key=lambda item: item["name"]
         )
     container["args"] = sorted(container.get("args", []))
+    for init in spec.get("initContainers", []):
+        # Optional there, and here if it is given.
+        for source in init.get("envFrom", []):
+            source.get("secretRef", {}).pop("optional", None)
 
 
 def parsed(data: dict[str, str]) -> dict[str, Any]:
@@ -266,8 +272,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas is 20, above maxReplicas, 10"),
     ({"models": []}, "at '/models': minItems: got 0, want 1"),
     ({"models": "cnn"}, "at '/models': got string, want array"),
-    ({"modelStorage": {"source": "s3"}}, "at '/modelStorage/s3/url': '' does not match"),
-    ({"modelStorage": {"source": "imageVolume"}}, "imageVolume/reference': '' does not match"),
+    ({"modelStorage": {"source": "s3"}}, "one of 'image', 'pvc', 'bucket', 'images'"),
+    ({"modelStorage": {"source": "bucket"}}, "bucket/versions': minItems: got 0, want 1"),
+    (
+        {"modelStorage": {"source": "bucket", "bucket": {"versions": ["s3://models/cnn"]}}},
+        "at '/modelStorage/bucket/versions/0': 's3://models/cnn' does not match",
+    ),
+    ({"modelStorage": {"source": "images"}}, "modelStorage.images: there is no image for logistic"),
     (
         {"images": {"gateway": {"digest": "abc"}}},
         "at '/images/gateway/digest': 'abc' does not match",
