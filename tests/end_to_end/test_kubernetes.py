@@ -18,7 +18,7 @@ from tests.end_to_end.heldout import held_out
 from tests.end_to_end.pods import Pod, entrypoint
 from tests.environments import environment
 from tests.load import Load
-from tests.manifests import ROOT, config_map, container, manifests, of_kind, pod
+from tests.manifests import ROOT, by_kind_and_name, config_map, container, manifests, of_kind, pod
 from tests.name_server import NameServer
 from tests.object_store import KEYS, REQUIREMENTS, object_store
 from tests.waiting import until
@@ -201,10 +201,16 @@ def test_models_come_from_a_bucket(start_pods, trained_models, request, tmp_path
             rockstar("push", f"{model}/{version}", bucket, "--models", trained)
         shutil.copytree(trained / "cnn", tmp_path / "newer" / "cnn")
         (tmp_path / "newer" / "cnn" / "1").rename(tmp_path / "newer" / "cnn" / "2")
-        rockstar("push", "cnn/2", bucket, "--models", tmp_path / "newer", "--label=stable")
+        # As after a training.
+        job = by_kind_and_name("k8s/training/push")["Job", "push"]["spec"]["template"]["spec"]
+        model, destination, _ = job["containers"][0]["args"]
+        rockstar("push", model, destination, "--models", tmp_path / "newer")
         rockstar(command, f"--models={models}")
+        merged["ROCKSTAR_PULL"] = variables["ROCKSTAR_PULL"].replace("cnn/1", "cnn/2")
+        rockstar(command, "--models", tmp_path / "after a change")
 
     assert [each.name for each in (models / "cnn").glob("[!.]*")] == ["1"]
+    assert [each.name for each in (tmp_path / "after a change" / "cnn").glob("[!.]*")] == ["2"]
     server = start_pods("embedded", ("model-storage-s3",), models).model_server()
     assert server.probe("readinessProbe") == 200
     mounted = {each["name"]: each["mountPath"] for each in server.spec["volumeMounts"]}

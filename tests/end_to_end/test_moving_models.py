@@ -45,6 +45,7 @@ def server(config: object, folder: Path) -> Iterator[str]:
     """The URL of a model server that reads its models from a config file."""
     address = folder / "address.json"
     flags = [
+        "--model_config_file=/the/one/of/the/image",
         f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=0.1",
         "--file_system_poll_wait_seconds=0.1",

@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
+from rockstar_cli.transfer import push
 from rockstar_training.indexed_job import main, worker_addresses
 from tests.environments import environment
 from tests.manifests import ROOT, by_kind_and_name
@@ -83,6 +84,24 @@ def test_the_workers_train_into_their_volume(manifests):
     assert volume["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_another_job_pushes_what_they_trained(manifests):
+    pushing = by_kind_and_name("k8s/training/push")["Job", "push"]["spec"]["template"]["spec"]
+    (container,) = pushing["containers"]
+    program, command, *arguments = container["command"] + container["args"]
+    assert (program, command) == ("rockstar", "push")
+    given = push.make_context("push", arguments).params
+    trained: tuple[str, ...] = options(manifests["Job", "training"])["command"]
+    model, workdir = trained[2], trained[-1]
+    assert given["which"] == model
+    assert given["models"] == Path(workdir.removeprefix("--workdir=")) / "models"
+    training = manifests["Job", "training"]["spec"]["template"]["spec"]
+    for pod in (pushing, training):
+        (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "work"]
+        (volume,) = [v for v in pod["volumes"] if v["name"] == "work"]
+        claim = volume["persistentVolumeClaim"]["claimName"]
+        assert (mount["mountPath"], claim) == ("/work", "training")
+
+
 def test_workers_reach_each_other_and_names(manifests):
     policy = manifests["NetworkPolicy", "training"]["spec"]
     labels = manifests["Job", "training"]["spec"]["template"]["metadata"]["labels"].items()
@@ -111,7 +130,8 @@ def test_its_pods_are_restricted(manifests):
 def test_releases_know_every_field(manifests, pytestconfig, tmp_path, release):
     program = environment(pytestconfig, "kubernetes", CHECKS).parent / "kubernetes-validate"
     file = tmp_path / "all.yaml"
-    file.write_text(yaml.safe_dump_all(manifests.values()))
+    pushing = by_kind_and_name("k8s/training/push")
+    file.write_text(yaml.safe_dump_all([*manifests.values(), *pushing.values()]))
     command = [program, "--strict", "-k", release, "--quiet", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
