@@ -30,11 +30,13 @@ from rockstar_training.errors import StoppedError
 from rockstar_training.runs import (
     SORTABLE,
     Run,
+    Skipped,
     find_run,
     read_runs,
     require_writable,
     run_folders,
     sort_runs,
+    write_runs_page,
 )
 
 if TYPE_CHECKING:
@@ -374,8 +376,9 @@ def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
 @click.option(
     "--sort", type=click.Choice(list(SORTABLE)), default="created", help="Column to sort by."
 )
+@click.option("--html", is_flag=True, help="Write runs/index.html, with links to the reports.")
 @json_option
-def runs(workdir: Path, sort: str, as_json: bool) -> None:
+def runs(workdir: Path, sort: str, html: bool, as_json: bool) -> None:
     """Compare training runs, newest or best first.
 
     The best run of each data set is marked with a star.
@@ -389,8 +392,12 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
             "--workdir names another place"
         ) from error
     found = sort_runs(found, sort)
+    page = _write_page(folder, found, skipped) if html else None
     if as_json:
-        echo_json({"runs": found, "skipped": skipped})
+        echo_json({"runs": found, "skipped": skipped} | ({"page": str(page)} if page else {}))
+        return
+    if page:
+        click.echo(page)
         return
     if found:
         click.echo(table([_RUN_COLUMNS, *map(_run_row, found)], right=_RIGHT))
@@ -398,6 +405,13 @@ def runs(workdir: Path, sort: str, as_json: bool) -> None:
         click.echo(f"No finished runs in {folder}.")
     for each in skipped:
         click.echo(f"skipped {each.id}: {each.why}", err=True)
+
+
+def _write_page(folder: Path, found: list[Run], skipped: list[Skipped]) -> Path:
+    try:
+        return write_runs_page(folder, found, skipped)
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {folder}: {error.strerror}") from error
 
 
 @click.command(epilog="Examples: rockstar watch cnn, rockstar watch cnn-1 mlp-1")

@@ -7,6 +7,7 @@ uses the scores, which are more precise.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any
 
@@ -196,15 +197,43 @@ def build(
     return keras.Sequential(stack, name=config.model)
 
 
-def multiply_adds(model: Model) -> int:
-    """Count the multiply-adds per example in convolutions and dense layers."""
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, layers.Dense):
-            total += prod(layer.output.shape[1:]) * layer.kernel.shape[0]
-        elif isinstance(layer, layers.Conv2D):
-            total += prod(layer.output.shape[1:]) * prod(layer.kernel.shape[:3])
-    return int(total)
+@dataclass(frozen=True)
+class LayerSize:
+    """What a layer of a Keras model computes and costs, for one example."""
+
+    name: str
+    kind: str  # Keras' class, such as "Conv2D"
+    shape: tuple[int, ...]  # of the output, without the batch
+    parameters: int
+    multiply_adds: int  # in convolutions and dense layers
+
+
+def layer_sizes(model: Model) -> tuple[LayerSize, ...]:
+    """List the layers of a Keras model in order; a backbone is one layer."""
+    return tuple(
+        LayerSize(
+            layer.name,
+            type(layer).__name__,
+            tuple(int(size or 0) for size in layer.output.shape[1:]),
+            int(layer.count_params()),
+            multiply_adds(layer),
+        )
+        for layer in model.layers
+        if not isinstance(layer, layers.InputLayer)
+    )
+
+
+def multiply_adds(layer: Layer) -> int:
+    """Count the multiply-adds per example in convolutions and dense layers, of a model or layer."""
+    if isinstance(layer, keras.Model):
+        return sum(map(multiply_adds, layer.layers))
+    if isinstance(layer, layers.Dense):
+        return int(prod(layer.output.shape[1:]) * layer.kernel.shape[0])
+    if isinstance(layer, layers.DepthwiseConv2D):
+        return int(prod(layer.output.shape[1:]) * prod(layer.kernel.shape[:2]))
+    if isinstance(layer, layers.Conv2D):
+        return int(prod(layer.output.shape[1:]) * prod(layer.kernel.shape[:3]))
+    return 0
 
 
 def _mlp(sizes: tuple[int, ...], activation: str) -> list[Layer]:

@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ CONFIG_FILE = "config.json"
 CONTRACT_FILE = "contract.json"
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "history.json"
+REPORT_FILE = "report.html"
 LOGS_FOLDER = "tensorboard"
 UNFINISHED_FOLDER = ".unfinished"
 # Of a training that can be watched: what happened, and what pages request, as JSON lines.
@@ -203,6 +205,44 @@ def find_run(runs: Path, name: str) -> Path:
 
 def _is_run(folder: Path) -> bool:
     return (folder / EVENTS_FILE).is_file() or (folder / HISTORY_FILE).is_file()
+
+
+def comparable_runs(folder: Path, config: TrainConfig, exclude: str, most: int = 10) -> list[Run]:
+    """Read the newest finished runs on the data set of a configuration, except one."""
+    found: list[Run] = []
+    for path in run_folders(folder):
+        if len(found) == most:
+            break
+        with suppress(ValueError, OSError):
+            run = _read(path)
+            if run.data == utf8_name(config.data) and path.name != exclude:
+                found.append(run)
+    return found
+
+
+def write_runs_page(folder: Path, runs: Sequence[Run], skipped: Sequence[Skipped]) -> Path:
+    """Write index.html into a folder of runs: a table for each data set, with links to reports.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from rockstar_training.report.theme import DARK, LIGHT, render  # loads matplotlib
+
+    groups: dict[tuple[str | None, str | None], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.data, run.metric), []).append(run)
+    text = render(
+        "runs.html.j2",
+        {},
+        groups=groups,
+        reports={run.id for run in runs if (folder / run.id / REPORT_FILE).exists()},
+        skipped=skipped,
+        light=LIGHT,
+        dark=DARK,
+    )
+    path = folder / "index.html"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path
 
 
 def sort_runs(runs: Sequence[Run], column: str) -> list[Run]:

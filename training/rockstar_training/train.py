@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rockstar_contract.contract import Contract, TableInput
-from rockstar_training import contract_builder, prepared_data
+from rockstar_training import contract_builder, networks, prepared_data
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError, TrainingError
@@ -18,6 +18,7 @@ from rockstar_training.export import export, quantization_for, similar_examples
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import Live
+from rockstar_training.networks import Network
 from rockstar_training.prepared_data import PreparedData, prepare_data, prepare_folds, task_of
 from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
@@ -25,7 +26,7 @@ from rockstar_training.readback import predictor_of
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import DescentPath, Regressed, descent_path
-from rockstar_training.runs import require_writable, write_record
+from rockstar_training.runs import comparable_runs, require_writable, write_record
 from rockstar_training.tensorflow_setup import make_repeatable, strategy
 
 # Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
@@ -146,6 +147,8 @@ def train_and_evaluate(
         outcome=outcome,
         history=fitted.history,
         kernel=network.weights[0].numpy(),
+        layers=networks.layer_sizes(_keras_model(network, config, data)),
+        earlier=comparable_runs(runs, config, run.name),
         importance=column_importance(predictor, data.test, columns, len(data.labels), config.seed),
         notes=notes,
     )
@@ -163,6 +166,13 @@ def train_and_evaluate(
         seconds=time.perf_counter() - started,
         held=held,
     )
+
+
+def _keras_model(network: Network, config: TrainConfig, data: PreparedData) -> Any:
+    """The network as a Keras model; of one in plain TensorFlow, the same layers untrained."""
+    if isinstance(network, networks.KerasNetwork):
+        return network.model
+    return networks.build(config, task_of(config, data))
 
 
 def take_part(

@@ -70,6 +70,22 @@ def test_runs(tmp_path):
     assert found == {"runs": [], "skipped": [{"id": "old", "why": "it has no config.json"}]}
 
 
+def test_a_page_of_runs_links_to_their_reports(tmp_path):
+    for name, score in (("cnn-1", 0.9), ("<b>-2", 0.8)):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps({"data": "digits"}))
+        (run / "metrics.json").write_text(json.dumps({"test_accuracy": score}))
+        (run / "report.html").touch()
+    (tmp_path / "runs" / "old").mkdir()
+    found = invoke_json("runs", "--workdir", tmp_path, "--html")
+    page = (tmp_path / "runs" / "index.html").read_text()
+    assert found["page"] == str(tmp_path / "runs" / "index.html")
+    assert '<a href="cnn-1/report.html">cnn-1</a> (best)' in page
+    assert '<a href="%3Cb%3E-2/report.html">&lt;b&gt;-2</a>' in page
+    assert "old: it has no config.json" in page
+
+
 def test_runs_with_data_whose_name_is_not_utf8(tmp_path):
     run = tmp_path / "runs" / "cnn-1"
     run.mkdir(parents=True)

@@ -1,8 +1,15 @@
+import re
 from typing import get_args
 
+import numpy as np
+import pytest
+
 from rockstar_contract.preprocessing import Step
+from rockstar_training.progress import Epoch
 from rockstar_training.report import card
 from rockstar_training.report.card import metrics_in_words
+from rockstar_training.report.classification import Classified, confusion_section
+from rockstar_training.report.page import overfitting
 
 
 def test_the_card_has_a_sentence_for_every_preprocessing_step():
@@ -15,3 +22,66 @@ def test_cross_validation_in_the_report_is_a_mean_and_its_spread():
         ("F1 (mean over the classes)", "0.85"),
         ("Cross-validation, F1", "0.8 ± 0.05"),
     ]
+
+
+def epochs(losses, validation):
+    """A history with these training and validation losses."""
+    return [
+        Epoch(number, len(losses), loss, val_loss=val)
+        for number, (loss, val) in enumerate(zip(losses, validation, strict=True), start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "validation", "sentence"),
+    [
+        (
+            [3, 2, 1],
+            [3, 2, 4],
+            "The network overfits: .* lowest with 2 after epoch 2, and rose to 4",
+        ),
+        ([3, 2, 1], [3, 2, 2.1], "No overfitting"),
+        ([3, 2, 1], [3, 2, 1], "no overfitting, and more epochs might still improve"),
+        # The training loss did not fall, either: it is noise.
+        ([3, 2, 4], [3, 2, 4], "No overfitting"),
+        ([3, 2, 1], [None, None, None], "Without validation data"),
+        ([1], [float("nan")], "Without validation data"),
+    ],
+)
+def test_overfitting_is_stated(losses, validation, sentence):
+    assert re.search(sentence, overfitting(epochs(losses, validation)))
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_most_confident_examples():
+    truth = np.array([0, 0, 1, 1, 1])
+    first = np.array([0.9, 0.2, 0.6, 0.8, 0.1])
+    shown = []
+
+    def image(row):
+        shown.append(row)
+        return np.zeros((4, 4, 1), np.uint8)
+
+    outcome = Classified(truth, np.stack([first, 1 - first], axis=1).astype(np.float32), image)
+    rows = confusion_section(outcome, ("cat", "dog")).matrix
+    assert [[cell.count for cell in cells] for _, cells in rows] == [[1, 1], [2, 1]]
+    assert rows[1][1][0].title == "dog predicted as cat: 2 of 3"
+    assert [tile.alt for tile in rows[1][1][0].tiles] == [
+        "Held-out example 3, 0.800",
+        "Held-out example 2, 0.600",
+    ]
+    assert sorted(shown) == [0, 1, 2, 3, 4]
+
+
+def test_large_images_do_not_make_a_large_report():
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    truth = np.repeat(np.arange(16), 16)
+    probabilities = np.tile(np.eye(16, dtype=np.float32), (16, 1))
+    outcome = Classified(truth, probabilities, lambda row: noise)
+    rows = confusion_section(outcome, tuple(map(str, range(16)))).matrix
+    images = [len(tile.png) for _, cells in rows for cell in cells for tile in cell.tiles]
+    assert 0 < sum(images) <= 400_000
+
+
+def test_examples_that_are_no_images_have_no_cells():
+    outcome = Classified(np.array([0, 1]), np.eye(2, dtype=np.float32))
+    assert confusion_section(outcome, ("a", "b")).matrix == ()

@@ -20,6 +20,7 @@ from rockstar_training.evaluation import majority_share, wilson
 from rockstar_training.report.theme import (
     SMALL,
     WIDTH,
+    Cell,
     Section,
     Table,
     Theme,
@@ -36,6 +37,8 @@ _HORIZONTAL_LETTERS = 36
 _MISTAKES, _COLUMNS = 16, 4
 # Pixels: larger images are scaled down, smaller ones are enlarged by the page.
 _THUMBNAIL = 160
+# Images of a cell of the confusion matrix, their side in pixels, and the bytes of all together.
+_CELL_IMAGES, _CELL_SIDE, _MATRIX_BYTES = 6, 72, 400_000
 _BINS = 10
 # Classes and filters whose weights are drawn.
 _MAX_CLASSES, _MAX_FILTERS = 30, 64
@@ -145,7 +148,60 @@ def confusion_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         alt=alt,
         draw=lambda theme: _draw_confusion(theme, found, labels),
         table=score_table(outcome, labels),
+        matrix=_matrix(outcome, labels, found.counts),
     )
+
+
+def _matrix(
+    outcome: Classified, labels: tuple[str, ...], counts: NDArray[np.int64]
+) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+    """Return the cells with images of their most confident examples; none if there are many."""
+    if outcome.image is None or len(labels) > _MAX_COUNTED:
+        return ()
+    load = outcome.image
+    confidence = outcome.probabilities.max(axis=1)
+    room = _MATRIX_BYTES
+
+    def tiles(true: int, guess: int) -> tuple[Tile, ...]:
+        nonlocal room
+        rows = np.flatnonzero((outcome.truth == true) & (outcome.predicted == guess))
+        rows = rows[np.argsort(-confidence[rows], kind="stable")][:_CELL_IMAGES]
+        found = []
+        for row in rows:
+            image = _thumbnail(load(int(row)), _CELL_SIDE)
+            room -= len(image)
+            if room < 0:
+                break
+            found.append(Tile(image, f"Held-out example {row}, {confidence[row]:.3f}", ()))
+        return tuple(found)
+
+    # Mistakes first, so that they get the room.
+    places = sorted(np.ndindex(*counts.shape), key=lambda place: place[0] == place[1])
+    shown = {place: tiles(*place) for place in places if counts[place]}
+    return tuple(
+        (
+            label,
+            tuple(
+                Cell(
+                    int(count),
+                    float(count / max(counts[row].sum(), 1)),
+                    f"{label} predicted as {labels[column]}: {count} of {counts[row].sum()}",
+                    shown.get((row, column), ()),
+                )
+                for column, count in enumerate(counts[row])
+            ),
+        )
+        for row, label in enumerate(labels)
+    )
+
+
+def _thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
+    """Encode an image, [h, w, 1 or 3], as a PNG of at most side x side pixels."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -> Figure:
@@ -214,15 +270,11 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         return Section("mistakes", title, text, table=table)
     images, tiles = [], []
     for row, true, guessed in zip(rows, truth, guess, strict=True):
-        pixels = outcome.image(int(row))
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
+        thumbnail = _thumbnail(outcome.image(int(row)), _THUMBNAIL)
         caption = (f"{true} predicted as {guessed}", f"probability {top[row]:.3f}")
         alt = f"Held-out example {row}: {caption[0]}, {caption[1]}"
-        images.append(np.asarray(image))
-        tiles.append(Tile(buffer.getvalue(), alt, caption))
+        images.append(np.asarray(Image.open(io.BytesIO(thumbnail))))
+        tiles.append(Tile(thumbnail, alt, caption))
 
     def draw(_: Theme) -> Figure:
         lines = -(-len(rows) // _COLUMNS)

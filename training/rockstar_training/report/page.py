@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite, log, prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.tables import CategoricalColumn
 from rockstar_training.errors import TrainingError
 from rockstar_training.evaluation import ColumnImportance, Predictor, TestPredictions, predict_part
+from rockstar_training.networks import LayerSize
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.report import classification, regression
@@ -36,8 +38,8 @@ from rockstar_training.report.theme import (
     png,
     render,
 )
+from rockstar_training.runs import REPORT_FILE, Run
 
-REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.j2"
 # Rows of a regression that are plotted.
 _PLOTTED = 5000
@@ -50,6 +52,15 @@ _PANELS = (
     ("Accuracy", ("accuracy", "val_accuracy")),
     ("Learning rate", ("learning_rate",)),
 )
+# Validation losses that end above the lowest one times this indicate overfitting.
+_OVERFIT = 1.25
+# Largest value divided by the smallest from which an axis is logarithmic.
+_LOGARITHMIC = 30
+# Boxes of the diagram of a network, and layers that are drawn with the one before.
+_MAX_BOXES = 24
+_JOINED = ("Activation", "BatchNormalization", "Dropout", "PReLU", "ReLU", "Rescaling")
+# Accuracies on MNIST of the lecture that goes from a linear model to convolutional networks.
+LECTURE = {"logistic": "0.9082", "mlp": "0.5569", "cnn": "0.9815"}
 # Columns whose importance is drawn.
 _MAX_COLUMNS = 20
 
@@ -63,6 +74,8 @@ class ReportData:
     outcome: Classified | Regressed  # predictions for the held-out examples
     history: Sequence[Epoch]
     kernel: NDArray[np.float32]  # weights of the first layer
+    layers: Sequence[LayerSize]
+    earlier: Sequence[Run]  # on the same data, newest first
     importance: Sequence[ColumnImportance]  # of a table's columns, largest first; may be empty
     notes: Sequence[str]  # sentences about the data and the training
 
@@ -156,6 +169,9 @@ def _sections(data: ReportData) -> list[Section]:
             classification.mistakes_section(outcome, labels),
             classification.calibration_section(outcome),
         ]
+    found.append(_network_section(data.layers))
+    if comparison := _comparison_section(data):
+        found.append(comparison)
     if data.importance:
         metric = "R²" if isinstance(outcome, Regressed) else "balanced accuracy"
         found.append(_importance_section(data.importance, metric))
@@ -190,6 +206,8 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
         for name in names
     ]
 
+    best = best_epoch(history)
+
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(WIDTH, _PANEL_HEIGHT * len(panels)))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -204,8 +222,13 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if title == "Accuracy":
                 axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            elif title == "Loss" and _spans(np.concatenate([values[name] for name in names])):
+                axes.set_yscale("log")
             else:
                 axes.set_ylim(bottom=0)
+            if best is not None and title == "Loss":
+                style = {"color": theme.muted, "linestyle": ":", "label": f"best: epoch {best}"}
+                axes.axvline(best, linewidth=1.2, **style)
             axes.set_title(title, loc="left")
             if title != "Learning rate":
                 axes.legend()
@@ -218,10 +241,152 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
         text=(
             f"The loss is the {loss}. Training values are means over the epoch, with augmentation "
             "and dropout if used; validation is measured at the end of the epoch, on examples "
-            "that were not trained on. Curves that diverge indicate overfitting."
+            f"that were not trained on. {overfitting(history)}"
         ),
         alt=f"Curves over {len(history)} epochs. At the end: {', '.join(final)}.",
         draw=draw,
+    )
+
+
+def best_epoch(history: Sequence[Epoch]) -> int | None:
+    """Return the epoch with the lowest validation loss; None without validation."""
+    known = [epoch for epoch in history if epoch.val_loss is not None and isfinite(epoch.val_loss)]
+    return min(known, key=lambda epoch: epoch.val_loss or 0.0).number if known else None
+
+
+def overfitting(history: Sequence[Epoch]) -> str:
+    """Say whether the validation loss rose while the training loss fell, and from which epoch."""
+    best = best_epoch(history)
+    if best is None:
+        return "Without validation data, overfitting cannot be seen."
+    lowest, last = history[best - history[0].number], history[-1]
+    low, end = lowest.val_loss or 0.0, last.val_loss or 0.0
+    figures = f"{low:.3g} after epoch {best}"
+    if best >= last.number:
+        return (
+            f"The validation loss was lowest at the end ({figures}): no overfitting, and more "
+            "epochs might still improve the model."
+        )
+    if end > _OVERFIT * low and last.loss < lowest.loss:
+        return (
+            f"The network overfits: the validation loss was lowest with {figures}, and rose to "
+            f"{end:.3g} by epoch {last.number}, while the training loss fell from "
+            f"{lowest.loss:.3g} to {last.loss:.3g}. Fewer epochs, --patience, more data or "
+            "augmentation help."
+        )
+    return (
+        f"No overfitting: the validation loss was lowest with {figures} and is {end:.3g} at the "
+        "end."
+    )
+
+
+def _spans(values: NDArray[np.float64]) -> bool:
+    """Whether values need a logarithmic axis."""
+    known = values[np.isfinite(values)]
+    return bool(known.size and known.min() > 0 and known.max() / known.min() > _LOGARITHMIC)
+
+
+def _network_section(layers: Sequence[LayerSize]) -> Section:
+    """Draw the layers as a stack, and list their parameters and multiply-adds."""
+    # Layers that keep the shape and have no weights of their own share a box.
+    boxes: list[list[LayerSize]] = []
+    for layer in layers:
+        joins = boxes and layer.shape == boxes[-1][-1].shape and layer.kind in _JOINED
+        if joins:
+            boxes[-1].append(layer)
+        else:
+            boxes.append([layer])
+    shown = boxes[-_MAX_BOXES:]
+    parameters, adds = (
+        sum(getattr(layer, name) for layer in layers) for name in ("parameters", "multiply_adds")
+    )
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(WIDTH, 0.3 + 0.42 * len(shown)))
+        axes = figure.add_subplot()
+        axes.set_axis_off()
+        most = max(prod(box[-1].shape) for box in shown)
+        for place, box in enumerate(shown):
+            width = 0.15 + 0.85 * log(1 + prod(box[-1].shape)) / log(1 + most)
+            axes.barh(-place, width, 0.62, -width / 2, color=theme.first, alpha=0.35)
+            names = plain(" → ".join(layer.name for layer in box), 40)
+            size = " × ".join(map(str, box[-1].shape))
+            axes.text(0, -place, names, ha="center", va="center")
+            axes.text(0.56, -place, size, va="center", color=theme.muted)
+        axes.set(xlim=(-0.52, 0.9), ylim=(-len(shown) + 0.4, 0.6))
+        return figure
+
+    more = f" Only the last {_MAX_BOXES} are drawn." if shown != boxes else ""
+    return Section(
+        key="network",
+        title="Network",
+        text=(
+            f"{parameters:,} parameters and {adds:,} multiply-adds for each example, in "
+            "convolutions and dense layers. From the input above to the output below: the width "
+            f"of a box grows with the number of values, which stands beside it.{more}"
+        ),
+        alt="; ".join(
+            f"{layer.name}: {' × '.join(map(str, layer.shape))}" for box in shown for layer in box
+        ),
+        draw=draw,
+        table=Table(
+            ("Layer", "Kind", "Output", "Parameters", "Multiply-adds"),
+            (
+                *(
+                    (
+                        *(layer.name, layer.kind, " × ".join(map(str, layer.shape))),
+                        *(f"{layer.parameters:,}", f"{layer.multiply_adds:,}"),
+                    )
+                    for layer in layers
+                ),
+                ("all", "", "", f"{parameters:,}", f"{adds:,}"),
+            ),
+        ),
+    )
+
+
+def _comparison_section(data: ReportData) -> Section | None:
+    """Compare with the newest runs on the same data and, for MNIST, with the lecture's figures."""
+    metrics = data.contract.metrics
+    name = next((name for name in ("test_accuracy", "test_r2") if name in metrics), "")
+    if not name:
+        return None
+    title = {"test_accuracy": "accuracy", "test_r2": "R²"}[name]
+    rows = [("this run", str(data.config["model"]), f"{metrics[name]:.4f}", str(len(data.history)))]
+    for run in data.earlier:
+        if run.metric == title and run.score is not None:
+            epochs = "–" if run.epochs is None else str(run.epochs)
+            rows.append((run.id, run.model or "–", f"{run.score:.4f}", epochs))
+    text = f"The newest runs on the same data, by {title} on held-out examples."
+    if data.config["data"] == "mnist":
+        rows += [(f"the lecture's {model}", model, score, "–") for model, score in LECTURE.items()]
+        text += " The lecture's figures are for MNIST's test images, too."
+    if len(rows) == 1:
+        return None
+    ranked = sorted(rows, key=lambda row: -float(row[2]))
+    shown = [(row[0], float(row[2])) for row in ranked]
+
+    def draw(theme: Theme) -> Figure:
+        figure, axes = new_plot(0.7 + 0.28 * len(shown), title, "")
+        colors = [theme.second if name == "this run" else theme.first for name, _ in shown]
+        axes.barh(range(len(shown)), [score for _, score in shown], 0.65, color=colors)
+        axes.set_yticks(range(len(shown)), [plain(name, 28) for name, _ in shown])
+        axes.invert_yaxis()
+        # Differences between good models are small.
+        lowest = min(score for _, score in shown)
+        axes.set_xlim(left=max(0, lowest - (1 - lowest)) if lowest > 0.5 else min(0, lowest))
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])
+        for place, (_, score) in enumerate(shown):
+            axes.text(score, place, f" {score:.4f}", va="center")
+        return figure
+
+    return Section(
+        key="comparison",
+        title="Comparison",
+        text=text,
+        alt="; ".join(f"{name}: {score:.4f}" for name, score in shown),
+        draw=draw,
+        table=Table(("Run", "Network", title[0].upper() + title[1:], "Epochs"), tuple(ranked)),
     )
 
 

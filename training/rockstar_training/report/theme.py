@@ -107,6 +107,16 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell of a confusion matrix."""
+
+    count: int
+    share: float  # of its row
+    title: str  # the count in words
+    tiles: tuple[Tile, ...]  # some of its examples
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of a report."""
 
@@ -117,6 +127,8 @@ class Section:
     draw: Callable[[Theme], Figure] | None = None  # None for no figure
     table: Table | None = None  # the numbers of the figure
     gallery: tuple[Tile, ...] = ()  # images that replace the figure in the page, and wrap better
+    # Name and cells of each row of a confusion matrix with examples.
+    matrix: tuple[tuple[str, tuple[Cell, ...]], ...] = ()
 
 
 def new_plot(height: float, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
