@@ -3,6 +3,7 @@
 import json
 import re
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.charts import (
     values_of,
 )
 from tests.manifests import ROOT, Manifest, manifests, of_kind
+from tests.oci_registry import oci_registry
 from tests.unit.k8s.test_combinations import OLDEST
 from tfs_api.messages.model_server_config_pb2 import ModelServerConfig
 
@@ -163,6 +165,28 @@ def test_a_package_renders_as_the_folder(run, charts, tmp_path):
     assert content == (ROOT / "monitoring" / "dashboard.json").read_bytes()
     (rendered,) = run({"render": package, "values": values_of("gateway-api")})
     assert rendered == charts["gateway-api"]
+
+
+def test_a_registry_stores_the_chart(run, tmp_path):
+    (package,) = run({"package": str(CHART), "to": str(tmp_path)})
+    with oci_registry(tmp_path / "registry") as address:
+        _, pulled = run(
+            {"push": package, "to": f"oci://{address}/charts"},
+            {
+                "pull": f"oci://{address}/charts/rockstartf",
+                "version": "0.1.0",
+                "to": str(tmp_path / "registry"),
+            },
+        )
+    assert "error" not in pulled
+    assert (tmp_path / "registry" / Path(package).name).read_bytes() == Path(package).read_bytes()
+
+
+def test_an_installation_without_a_cluster_shows_what_it_would_do(run):
+    (release,) = run({"install": str(CHART)})
+    assert release["status"] == "pending-install"
+    assert "kind: Deployment" in release["manifest"]
+    assert "port-forward service/rockstartf-gateway" in release["notes"]
 
 
 def test_versions_are_those_of_the_project():
