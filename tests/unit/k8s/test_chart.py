@@ -225,9 +225,8 @@ def test_times_follow_the_longest_request(charts):
 
 
 def test_helm_test_reaches_the_gateways(charts):
-    hooks = [
-        each for each in documents(charts["embedded"]) if each not in of_release(charts["embedded"])
-    ]
+    release = of_release(charts["embedded"])
+    hooks = [each for each in documents(charts["embedded"]) if each not in release]
     pod, policy = of_kind(hooks, "Pod")["rockstartf-test"], of_kind(hooks, "NetworkPolicy")
     (allowed,) = policy["rockstartf-test"]["spec"]["ingress"][0]["from"]
     assert allowed["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
