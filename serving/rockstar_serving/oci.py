@@ -38,12 +38,14 @@ _EXAMPLE = "oci://registry.example.org/models/cnn:3"
 _REGISTRY = re.compile(r"localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[^/]+:[0-9]+|\[[0-9a-f:]+\]")
 _NAME = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
+_MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER = "application/vnd.docker.distribution.manifest"
 _ACCEPTED = ", ".join((_INDEX, _MANIFEST, f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json"))
+_TITLE = "org.opencontainers.image.title"
 _ARCHITECTURES = ("amd64", "arm64")
 _FOLDER = "models"
 _CHUNK_BYTES = 2**20
@@ -81,13 +83,16 @@ def parse_reference(url: str) -> Reference:
     return Reference(registry, name, tag)
 
 
-def push(to: Reference, folder: Path, manifest: Manifest, number: int, label: str | None) -> bool:
+def push(
+    to: Reference, folder: Path, manifest: Manifest, model: str, number: int, label: str | None
+) -> bool:
     """Push a version as an image; its tag appears when all of it is there.
 
     Args:
         to: the image; without a tag, the number of the version is the tag.
         folder: of the version.
         manifest: of the version, which its files match.
+        model: its name, which pull() restores: names of images have only small letters.
         number: of the version.
         label: a tag to move to the image.
 
@@ -110,7 +115,7 @@ def push(to: Reference, folder: Path, manifest: Manifest, number: int, label: st
         raise ImageError(f"{to}: the tag is the number of another version: expected {number}")
     registry = _Registry(to)
     layer = _Layer(folder, [*manifest.files, MANIFEST_FILE], number)
-    documents, index = _image(layer, to.name.rpartition("/")[2], number)
+    documents, index = _image(layer, model, number)
     there = registry.digest(tag)
     if there not in (None, _digest(index)) and tag != label:
         raise ImageError(
@@ -128,20 +133,31 @@ def push(to: Reference, folder: Path, manifest: Manifest, number: int, label: st
     return there is None
 
 
-def layers(image: Reference) -> list[str]:
-    """The digests of an image's layers.
+def find(image: Reference) -> tuple[Reference, str, list[str]]:
+    """Find an image; without a tag, the one whose tag is the highest number, or `latest`.
 
-    Raises ImageError if the registry refuses, or if there is no such image.
+    Returns:
+        It with its tag, the name of the model, and the digests of the layers.
+
+    Raises:
+        ImageError: the registry refuses, or there is no such image.
     """
     registry = _Registry(image)
-    document = registry.manifest(image.tag or "latest")
+    if not image.tag:
+        numbers = [int(tag) for tag in registry.tags() if tag.isdigit()]
+        image = replace(image, tag=str(max(numbers)) if numbers else "latest")
+    document = registry.manifest(image.tag)
     try:
+        title = (document.get("annotations") or {}).get(_TITLE, "")
         if choices := document.get("manifests"):
             native = [each for each in choices if each.get("platform", {}).get("os") == "linux"]
             document = registry.manifest((native or choices)[0]["digest"])
-        return [layer["digest"] for layer in document["layers"]]
+        digests = [layer["digest"] for layer in document["layers"]]
     except (LookupError, TypeError, AttributeError) as error:
         raise ImageError(f"{image}: expected the manifest of an image, got another one") from error
+    # The title of an image that other builders made can be anything.
+    model = title if _MODEL.fullmatch(title) else image.name.rpartition("/")[2]
+    return image, model, digests
 
 
 def unpack(image: Reference, digests: Sequence[str], folder: Path) -> None:
@@ -207,7 +223,7 @@ def _image(layer: _Layer, model: str, number: int) -> tuple[list[tuple[str, byte
     """The configurations and manifests of an image by media type, and its index."""
     documents, manifests = [], []
     annotations = {
-        "org.opencontainers.image.title": model,
+        _TITLE: model,
         "org.opencontainers.image.version": str(number),
     }
     for architecture in _ARCHITECTURES:
@@ -236,11 +252,12 @@ class _Registry:
 
     def __init__(self, image: Reference) -> None:
         self._image = replace(image, tag="")
-        host = urlsplit(f"//{image.registry}").hostname or ""
-        local = host in ("localhost", "::1") or host.startswith("127.")
+        local = _is_local(urlsplit(f"//{image.registry}").hostname or "")
         address = "registry-1.docker.io" if image.registry == "docker.io" else image.registry
         self._url = f"{'http' if local else 'https'}://{address}/v2/{image.name}/"
         self._session = requests.Session()
+        # Not through a proxy.
+        self._session.trust_env = not local
         self._authorization = ""
 
     def digest(self, tag: str) -> str | None:
@@ -252,7 +269,8 @@ class _Registry:
         """A manifest or an index by its tag or digest."""
         response = self._call("GET", f"manifests/{tag}", expected=(200, 404))
         if response.status_code == 404:
-            raise ImageError(f"{replace(self._image, tag=tag)} does not exist{self._tags()}")
+            tags = f"; its tags are {', '.join(self.tags()[-20:])}" if self.tags() else ""
+            raise ImageError(f"{replace(self._image, tag=tag)} does not exist{tags}")
         if ":" in tag and _digest(response.content) != tag:
             raise ImageError(f"{replace(self._image, tag=tag)} is damaged: it has another digest")
         with contextlib.suppress(ValueError):
@@ -261,10 +279,14 @@ class _Registry:
                 return document
         raise ImageError(f"{replace(self._image, tag=tag)}: its manifest is no JSON object")
 
-    def _tags(self) -> str:
+    def tags(self) -> list[str]:
+        """The tags of all images, sorted; none if there is no such repository."""
         response = self._call("GET", "tags/list", expected=(200, 404))
-        tags = response.json().get("tags") if response.status_code == 200 else None
-        return f"; its tags are {', '.join(sorted(tags)[-20:])}" if tags else ""
+        if response.status_code == 404:
+            return []
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            return sorted(map(str, response.json().get("tags") or ()))
+        raise ImageError(f"{self._image}: its list of tags is not that of a registry")
 
     def put_manifest(self, tag: str, media_type: str, document: bytes) -> None:
         headers = {"Content-Type": media_type}
@@ -324,7 +346,8 @@ class _Registry:
         raise ImageError(self._refusal(response))
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._authorization:
+        # Some registries let clients upload to another host.
+        if self._authorization and (request.url or "").startswith(urljoin(self._url, "/")):
             request.headers["Authorization"] = self._authorization
         return request
 
@@ -376,10 +399,14 @@ class _Registry:
         except requests.exceptions.SSLError as error:
             raise ImageError(
                 f"{self._image}: no TLS connection ({_reason(error)}): name the CA of a private "
-                "registry in REQUESTS_CA_BUNDLE"
+                "registry in REQUESTS_CA_BUNDLE; only registries on this machine do without TLS"
             ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise ImageError(f"{self._image}: no connection ({_reason(error)})") from error
+
+
+def _is_local(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class _Hashed(io.RawIOBase):

@@ -109,7 +109,7 @@ def push(
         image = oci.parse_reference(destination)
         image = image if image.tag else replace(image, tag=str(number))
         with _Folder(folder).explained():
-            new = oci.push(image, folder, manifest, number, label)
+            new = oci.push(image, folder, manifest, model, number, label)
         return Moved(model, number, str(image), manifest, new)
     place = _place(destination)
     if numbered(place.folders("")):
@@ -241,7 +241,7 @@ class _Bucket:
             new = MANIFEST_FILE not in there
             try:
                 if new:
-                    self._store.write(f"{version}/{MANIFEST_FILE}", document, replaces="")
+                    self._store.write(f"{version}/{MANIFEST_FILE}", document, replaces={})
             except ChangedError:
                 new = False
             if not new and self.read(f"{version}/{MANIFEST_FILE}") != document:
@@ -271,7 +271,7 @@ class _Bucket:
                     (folder / each / version).mkdir(parents=True)
             tags = {}
             for file in (HISTORY_FILE, CONFIG_FILE):
-                content, tags[file] = self._store.read(file) or (b"", "")
+                content, tags[file] = self._store.read(file) or (b"", {})
                 if content:
                     (folder / file).write_bytes(content)
             base_path = base_path or read_labels(folder).base_path or self.url
@@ -351,8 +351,7 @@ def _install(
 
 
 def _pull_image(image: oci.Reference, models: Path) -> Moved:
-    layers = oci.layers(image)
-    model = image.name.rpartition("/")[2]
+    image, model, layers = oci.find(image)
     base = models / model
     with changing(base), incoming(base) as folder:
         oci.unpack(image, layers, folder)

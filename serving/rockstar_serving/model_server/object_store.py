@@ -7,6 +7,7 @@ too: S3_ENDPOINT, S3_USE_HTTPS, S3_VERIFY_SSL and STORAGE_EMULATOR_HOST.
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -124,24 +125,36 @@ class ObjectStore:
             for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
 
-    def read(self, key: str) -> tuple[bytes, str] | None:
-        """The content and tag of a small object; None if there is none. Raises StorageError."""
+    def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
+        """The content of a small object, and what write() takes to replace only this one.
+
+        None if there is none. Raises StorageError.
+        """
         import obstore
 
         with self._explained():
             try:
                 result = obstore.get(self._store(), key)
-                return bytes(result.bytes()), result.meta["e_tag"] or ""
+                # Google's store needs the version, others the tag.
+                versions = {"e_tag": result.meta["e_tag"], "version": result.meta["version"]}
+                replaces = {name: value for name, value in versions.items() if value}
+                return bytes(result.bytes()), replaces
             except FileNotFoundError:
                 return None
 
-    def write(self, key: str, content: bytes | Path, *, replaces: str | None = None) -> None:
+    def write(
+        self,
+        key: str,
+        content: bytes | Path,
+        *,
+        replaces: dict[str, str] | None = None,
+    ) -> None:
         """Write an object, in one step for readers.
 
         Args:
             key: its path within the base path.
             content: bytes, or the file to copy.
-            replaces: tag of the object that it may replace; "": it must be new; None: any.
+            replaces: the object that it may replace, from read(); {}: none; None: any.
 
         Raises:
             ChangedError: there is another object than the one that it may replace.
@@ -150,10 +163,9 @@ class ObjectStore:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        modes: dict[str | None, Any] = {None: "overwrite", "": "create"}
+        mode = "overwrite" if replaces is None else replaces or "create"
         with self._explained("written"):
             try:
-                mode = modes.get(replaces, {"e_tag": replaces})
                 obstore.put(self._store(), key, content, mode=mode)
             except (AlreadyExistsError, PreconditionError) as error:
                 raise ChangedError(f"{key} was written by somebody else meanwhile") from error
@@ -172,7 +184,10 @@ class ObjectStore:
             options: dict[str, Any] = {"client_options": client}
             if self._vendor == "gs" and (emulator := os.environ.get("STORAGE_EMULATOR_HOST")):
                 url = emulator if "://" in emulator else f"http://{emulator}"
-                options["config"] = {"base_url": url, "skip_signature": True}
+                # Writing ignores skip_signature.
+                key = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+                account = json.dumps({**key, "gcs_base_url": url, "disable_oauth": True})
+                options["config"] = {"service_account_key": account}
             if self._vendor == "s3":
                 _add_s3_settings(options, client, os.environ)
             retry = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}

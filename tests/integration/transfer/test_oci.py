@@ -39,6 +39,16 @@ def test_the_same_version_is_the_same_image(models, image, tmp_path):
     assert pull(f"{image}@{digest}", tmp_path / "got").version == 1
 
 
+def test_the_newest_version_is_pulled_by_default(models, image, tmp_path):
+    for version in (1, 2):
+        push(models, "cnn", version, image)
+    (models / "cnn").rename(models / "CNN_x")
+    push(models, "CNN_x", 1, image.replace("/cnn", "/other"))
+    assert pull(image, tmp_path / "got").version == 2
+    # Names of images have only small letters.
+    assert pull(image.replace("/cnn", "/other"), tmp_path / "got").model == "CNN_x"
+
+
 def test_a_label_is_no_number(models, image):
     with pytest.raises(ModelFolderError, match="expected a tag that is no number"):
         push(models, "cnn", 1, image, label="2")
@@ -152,7 +162,10 @@ def test_a_token(tmp_path, monkeypatch):
                 self.respond(401, headers={"WWW-Authenticate": realm})
 
     with handled_by(Registry) as url:
-        assert oci.layers(oci.parse_reference(url.replace("http", "oci") + "/cnn:1")) == []
+        assert oci.find(oci.parse_reference(url.replace("http", "oci") + "/cnn:1"))[1:] == (
+            "cnn",
+            [],
+        )
     basic = base64.b64encode(b"alice:secret").decode()
     assert seen == [
         ("/v2/cnn/manifests/1", None),
@@ -190,6 +203,48 @@ def test_a_registry_that_refuses(models, status, body, message):
     assert message in str(raised.value)
 
 
+def test_no_password_goes_to_another_host(models, tmp_path, monkeypatch):
+    """Some registries take uploads elsewhere."""
+    seen = []
+
+    class Elsewhere(Handler):
+        def do_PUT(self):  # noqa: N802
+            seen.append(self.headers.get("Authorization"))
+            self.respond(500)
+
+    class Registry(Elsewhere):
+        def do_GET(self):  # noqa: N802
+            known = self.headers.get("Authorization")
+            self.respond(404 if known else 401, headers={"WWW-Authenticate": "Basic realm=x"})
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def do_POST(self):  # noqa: N802
+            self.respond(202, headers={"Location": f"{elsewhere}/upload?x=1"})
+
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with handled_by(Elsewhere) as elsewhere, handled_by(Registry) as url:
+        address = url.removeprefix("http://")
+        auths = {"auths": {address: {"auth": "YTpi"}}}
+        (tmp_path / "config.json").write_text(json.dumps(auths))
+        with pytest.raises(ModelFolderError, match="the registry responded 500"):
+            push(models, "cnn", 1, f"oci://{address}/cnn")
+    assert seen == [None]
+
+
+def test_a_registry_without_tls(models, monkeypatch):
+    class Plain(Handler):
+        def do_GET(self):  # noqa: N802
+            self.respond(404)
+
+    monkeypatch.setattr(oci, "_is_local", lambda host: False)
+    with (
+        handled_by(Plain) as url,
+        pytest.raises(ModelFolderError, match=r"no TLS connection .*REQUESTS_CA_BUNDLE"),
+    ):
+        push(models, "cnn", 1, url.replace("http", "oci") + "/cnn")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"layers": 3}', b'{"manifests": [{}]}'])
 def test_a_manifest_that_is_none(body):
     class Registry(Handler):
@@ -197,14 +252,14 @@ def test_a_manifest_that_is_none(body):
             self.respond(200, body)
 
     with handled_by(Registry) as url, pytest.raises(ModelFolderError, match=r"manifest"):
-        oci.layers(oci.parse_reference(url.replace("http", "oci") + "/cnn:1"))
+        oci.find(oci.parse_reference(url.replace("http", "oci") + "/cnn:1"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "no archive"])
 def test_a_damaged_layer(models, image, tmp_path, damage, monkeypatch):
     push(models, "cnn", 1, image)
     reference = oci.parse_reference(f"{image}:1")
-    (digest,) = oci.layers(reference)
+    _, _, (digest,) = oci.find(reference)
     content = oci._Registry(reference)._call("GET", f"blobs/{digest}").content
     bad = {"cut": content[:3000], "other": content.replace(b"xxx", b"xxy"), "no archive": b"x"}[
         damage

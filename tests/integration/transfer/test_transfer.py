@@ -16,6 +16,7 @@ from rockstar_serving.model_server import object_store
 from rockstar_serving.registry import verify
 from rockstar_serving.transfer import pull, push
 from tests.command_line import ROOT, invoke, invoke_json
+from tests.http_servers import Handler, handled_by
 from tests.registries import add_version
 
 
@@ -110,6 +111,29 @@ def test_labels_that_somebody_else_moves_meanwhile_are_not_lost(models, bucket, 
     with pytest.raises(ModelFolderError, match="changed by somebody else meanwhile"):
         push(models, "cnn", 2, bucket, label="stable")
     assert 'key: "canary"' in (transfer._Bucket(bucket).read("models.config") or b"").decode()
+
+
+def test_google_compares_generations(monkeypatch):
+    seen = []
+
+    class Google(Handler):
+        def do_GET(self):  # noqa: N802
+            dated = {"Last-Modified": "Sun, 29 Nov 2026 20:00:00 GMT"}
+            self.respond(200, b"old", {"ETag": '"e"', "x-goog-generation": "7", **dated})
+
+        def do_PUT(self):  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(self.headers["x-goog-if-generation-match"])
+            self.respond(412 if len(seen) == 1 else 200, headers={"ETag": '"f"'})
+
+    with handled_by(Google) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        store = object_store.ObjectStore("gs://bucket/models")
+        _, replaces = store.read("models.config") or (b"", {})
+        with pytest.raises(object_store.ChangedError, match="written by somebody else"):
+            store.write("models.config", b"new", replaces=replaces)
+        store.write("models.config", b"new", replaces={})
+    assert seen == ["7", "0"]
 
 
 def test_a_bucket_never_shows_half_a_version(models, bucket, monkeypatch, tmp_path):
