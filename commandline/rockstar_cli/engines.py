@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 PART_ITEMS = 1024
 _PART_BYTES = 64 * 2**20
+_READERS = 16
 _PART = re.compile(r"part-(\d{5,})-[0-9a-f]{16}\.parquet")
 _DONE = "_SUCCESS"
 
@@ -77,7 +78,9 @@ class PartWriter:
 
         names = [utf8_name(item.name) for item in part.items]
         counts = AdjustmentCounts()
-        columns = {"item": names, **self.model.columns(self.model.results(part.items, counts))}
+        with ThreadPoolExecutor(_READERS) as pool:
+            items = [_read_ahead(item, pool) for item in part.items]
+            columns = {"item": names, **self.model.columns(self.model.results(items, counts))}
         types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
         kinds = {"item": str, **self.model.column_types}
         schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
@@ -93,6 +96,13 @@ class PartWriter:
         except OSError as error:
             raise BulkError(f"{self.output} cannot be written: {first_line(error)}") from error
         return Written(len(names), failed, counts.totals)
+
+
+def _read_ahead(item: Item, pool: ThreadPoolExecutor) -> Item:
+    """Begin to read an item of an object store, which takes longer than to predict it."""
+    if not is_url(item.name):
+        return item
+    return item._replace(read=pool.submit(item.read).result)
 
 
 def find_version(models: Path, model: str | None, version: int | None) -> Path:

@@ -15,6 +15,7 @@ import os
 import stat
 import sys
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -449,7 +450,8 @@ def _read_row(
 
     try:
         block, index = divmod(row, _BLOCK_ROWS)
-        cells = _block_of_rows(name, stamp, group, columns, block)[index]
+        with _reading_rows:  # else all threads that miss the cache read the same rows
+            cells = _block_of_rows(name, stamp, group, columns, block)[index]
     except (OSError, pa.ArrowException, IndexError) as error:
         raise InvalidInputError(name, expected="a Parquet file", got=first_line(error)) from error
     if not is_file:
@@ -459,6 +461,9 @@ def _read_row(
     if content is None:
         raise InvalidInputError(name, expected="an image", got="null")
     return cast("bytes", content)
+
+
+_reading_rows = threading.Lock()
 
 
 # Concurrent requests and batches of several groups read neighboring rows.

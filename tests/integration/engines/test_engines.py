@@ -7,12 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import requests
+from pyarrow.fs import FileSystem, copy_files
 
 from rockstar_cli import engines
 from rockstar_serving import load
 from tests.command_line import invoke, serving, start
+from tests.environments import environment
 from tests.images import png, stroke
 from tests.integration.engines.inputs import write_images, write_rows
+from tests.object_store import KEYS, REQUIREMENTS, object_store
 from tests.waiting import until
 
 
@@ -152,6 +156,43 @@ def test_images_in_parquet_files(predict, tmp_path, nested):
     predict(tmp_path / "none.parquet", "-o", tmp_path / "none")
     (row,) = rows_of(tmp_path / "none")
     assert row["error"] == "expected one column of images as bytes, got 0 such columns of id, name"
+
+
+@pytest.fixture
+def bucket(request, monkeypatch):
+    """The name of a bucket in a store that PyArrow finds in the environment."""
+    python = environment(request.config, "object-storage", REQUIREMENTS)
+    with object_store(python) as endpoint:
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_REGION": "us-east-1",
+            **KEYS,
+        }.items():
+            monkeypatch.setenv(name, value)
+        requests.put(f"{endpoint}/pets", timeout=10).raise_for_status()
+        yield FileSystem.from_uri("s3://pets")[0]
+
+
+def test_object_stores(predict, bucket, tmp_path):
+    images = write_images(tmp_path / "images", 20, broken=1)
+    copy_files(str(images), "pets/scans", destination_filesystem=bucket)
+    result = predict("s3://pets/scans/", "-o", "s3://pets/answers/1", "--batch", 8)
+    assert "20 items, 1 failed" in result.stderr, result.output
+    rows = pq.read_table("pets/answers/1", filesystem=bucket).to_pylist()
+    names = [f"s3://pets/scans/{path.relative_to(images)}" for path in sorted(images.glob("*/*"))]
+    assert [row["item"] for row in rows] == names
+    bucket.delete_file("pets/answers/1/_SUCCESS")
+    result = predict("s3://pets/scans", "-o", "s3://pets/answers/1", "--batch", 8)
+    assert "20 items (20 in earlier runs), 1 failed" in result.stderr
+    assert "is complete" in predict(images, "-o", "s3://pets/answers/1").stderr
+    rows_file = write_rows(tmp_path / "rows.parquet", 50)
+    copy_files(str(rows_file), "pets/tables/rows.parquet", destination_filesystem=bucket)
+    result = predict("s3://pets/tables", "-o", tmp_path / "rows", model="price")
+    assert "50 items" in result.stderr
+    assert rows_of(tmp_path / "rows")[0]["item"] == "s3://pets/tables/rows.parquet:1"
+    for arguments in (["s3://absent/x", "-o", tmp_path / "x"], [images, "-o", "s3://absent/x"]):
+        assert "NO_SUCH_BUCKET" in predict(*arguments).stderr
+    assert "does not exist" in predict("s3://pets/none", "-o", tmp_path / "y").stderr
 
 
 def test_a_run_in_two_processes_is_killed_and_repeated(models, tmp_path):

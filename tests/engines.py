@@ -1,0 +1,122 @@
+"""Predicts with each engine of bulk prediction, and compares with a service, example by example.
+
+    make engines-test                     10,000 images and 10,000 rows, in about ten minutes
+    make engines-test ARGS='ray -n 500'   less
+
+Runs `rockstar predict --engine` and the examples with Ray Data, Spark (Java 17) and Beam in an
+environment of its own, because these packages are large. If no package index can be reached, it
+says so and tests nothing.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from rockstar_contract.manifest import write_manifest
+from tests.command_line import serving
+from tests.contracts import make_contract
+from tests.integration.engines.inputs import write_images, write_rows
+from tests.model_fixtures import write_linear
+from tests.table_models import regression
+from tests.versions import NoIndexError, install
+
+ROOT = Path(__file__).parents[1]
+BROKEN = 3
+
+
+def write_inputs(folder: Path, count: int) -> None:
+    """Models, images and rows."""
+    weights = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    table = np.array([[1.0], [0.0], [1.0], [2.0]], np.float32)
+    for contract, values in [(make_contract(), weights), (regression(model="price"), table)]:
+        write_manifest(write_linear(folder / "models", contract, values))
+    write_images(folder / "images", count, broken=BROKEN)
+    write_rows(folder / "rows.parquet", count, group=1000)
+
+
+def predict_with_service(folder: Path) -> None:
+    """Write the predictions of a service, and its errors."""
+    ports = ("--port", 0, "--grpc-port", 0, "--rest-port", 0)
+    with serving("serve", "--models", folder / "models", *ports, log=folder / "log") as service:
+        for model, source in (("toy", "images"), ("price", "rows.parquet")):
+            command = [sys.executable, "-m", "rockstar_cli", "predict", "--url", service["http"]]
+            out = ["--model", model, str(folder / source), "-o", str(folder / f"{model}.parquet")]
+            done = subprocess.run([*command, *out], check=False, cwd=ROOT)
+            assert done.returncode in (0, 4)
+
+
+def compare(folder: Path, model: str, out: Path) -> None:
+    """Compare with the service: by item, or by row where an example keeps the row itself."""
+    expected = pq.read_table(folder / f"{model}.parquet").to_pylist()
+    files = sorted(path for path in (*out.parent.glob(f"{out.name}*"), *out.rglob("*.parquet")))
+    got: list[dict[str, Any]] = []
+    for file in (file for file in files if file.is_file() and file.suffix == ".parquet"):
+        got += pq.read_table(file).to_pylist()
+    keep = ("label", "score") if model == "toy" else ("value",)
+
+    def key(row: dict[str, Any]) -> Any:
+        item = row.get("item") or row.get("path") or ""
+        # Spark's paths are URLs; rows have no name in examples, so their values are compared.
+        return Path(unquote(item)).name if model == "toy" else row["value"]
+
+    good = sorted(([row[name] for name in keep], key(row)) for row in got if row["error"] is None)
+    wanted = sorted(([row[name] for name in keep], key(row)) for row in expected)
+    assert len(good) == len(wanted), (len(good), len(wanted))
+    assert good == wanted
+    failed = len((folder / f"{model}.parquet.failed.jsonl").read_text().splitlines())
+    assert len(got) - len(good) == failed
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engines", nargs="*", default=["local", "ray", "spark", "beam"])
+    parser.add_argument("-n", type=int, default=10_000, help="number of images, and of rows")
+    parser.add_argument("--python", help="an interpreter with the packages, instead of a new one")
+    options = parser.parse_args()
+    extras = "serve,ray,spark"
+    try:
+        project = (f"--editable={ROOT}[{extras}]", "apache-beam>=2.60")
+        python = options.python or install("engines", *project)
+    except NoIndexError as error:
+        print(f"engines: skipped, there is no package index: {error}")
+        return 0
+    # Python's own workers, also those of Spark, import what this process does.
+    environ = os.environ | {"PYSPARK_PYTHON": str(python), "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_inputs(folder, options.n)
+        predict_with_service(folder)
+        for engine in options.engines:
+            for model, source in (("toy", "images"), ("price", "rows.parquet")):
+                runs: dict[str, list[str]] = {}
+                if engine != "beam":
+                    models = ["--models", str(folder / "models"), "--model", model]
+                    command = ["-m", "rockstar_cli", "predict", "--engine", engine, *models]
+                    runs["predict"] = [*command, "--workers=2", str(folder / source), "-o"]
+                if engine != "local":
+                    example = str(ROOT / "examples" / f"predict_with_{engine}.py")
+                    version = str(folder / "models" / model / "1")
+                    all_files = "/**" if engine == "beam" and model == "toy" else ""
+                    runs["example"] = [example, version, f"{folder / source}{all_files}"]
+                for name, run in runs.items():
+                    started, out = time.monotonic(), folder / f"{engine}-{model}-{name}"
+                    done = subprocess.run([python, *run, str(out)], check=False, env=environ)
+                    assert done.returncode in (0, 4), done.returncode
+                    compare(folder, model, out)
+                    seconds = time.monotonic() - started
+                    print(f"engines: {engine} {name} {model}: as the service, {seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
