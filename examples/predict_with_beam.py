@@ -1,7 +1,7 @@
 """Predict the images in a folder or bucket, or the rows of Parquet files, with Apache Beam.
 
     pip install 'rockstartf[serve]' apache-beam
-    python examples/predict_with_beam.py models/cnn/1 'photos/**' answers
+    python examples/predict_with_beam.py models/cnn/1 'photos/**.png' answers
     python examples/predict_with_beam.py models/iris/1 flowers.parquet answers
 
 Writes Parquet files with a row for each example: item, label, score, version, and error.

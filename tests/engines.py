@@ -106,7 +106,7 @@ def main() -> int:
                 if engine != "local":
                     example = str(ROOT / "examples" / f"predict_with_{engine}.py")
                     version = str(folder / "models" / model / "1")
-                    all_files = "/**" if engine == "beam" and model == "toy" else ""
+                    all_files = "/**.png" if engine == "beam" and model == "toy" else ""
                     runs["example"] = [example, version, f"{folder / source}{all_files}"]
                 for name, run in runs.items():
                     started, out = time.monotonic(), folder / f"{engine}-{model}-{name}"

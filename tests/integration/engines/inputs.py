@@ -26,7 +26,7 @@ def write_images(folder: Path, count: int, *, broken: int = 0) -> Path:
         file = folder / f"ünï cödé #{number // 1000}%20" / f"{number:05}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         good = number < count - broken
-        file.write_bytes(image(rng) if good else b"not an image"[: number % 13])
+        file.write_bytes(image(rng) if good else b"not an image"[: 1 + number % 12])
     return folder
 
 
