@@ -106,7 +106,7 @@ class RunEvents:
     def id(self) -> str:
         """Return what changes when a training starts over; "" before it starts."""
         line = os.pread(self._file.fileno(), 200, 0).partition(b"\n")[0]
-        with contextlib.suppress(orjson.JSONDecodeError):
+        with contextlib.suppress(orjson.JSONDecodeError, AttributeError):
             return str(orjson.loads(line).get("id", ""))
         return ""
 
@@ -313,8 +313,13 @@ def _place(run: RunEvents, places: list[tuple[str, int]], number: int) -> int:
 
 def _message(fields: dict[str, Any], lines: bytes = b"") -> str:
     """Format a server-sent event: an object, with events from lines of JSON."""
-    events = ",".join(lines.decode("utf-8", "replace").splitlines())
-    return f'data: {json.dumps(fields)[:-1]}, "events": [{events}]}}\n\n'
+    events = []
+    for line in lines.splitlines():
+        # A damaged file may have anything.
+        with contextlib.suppress(orjson.JSONDecodeError):
+            if isinstance(event := orjson.loads(line), dict):
+                events.append(event)
+    return f"data: {orjson.dumps({**fields, 'events': events}).decode()}\n\n"
 
 
 def _static(name: str) -> Response:

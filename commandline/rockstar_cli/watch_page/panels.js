@@ -260,7 +260,7 @@ export class Predictions {
 
   draw(epoch, several) {
     const { drawing, label } = this.run;
-    const found = drawing && lastUntil(drawing.scores, epoch);
+    const found = drawing?.scores.length ? lastUntil(drawing.scores, epoch) : null;
     this.result.hidden = !found;
     this.problem.textContent = this.run.drawingProblem;
     const scores = found?.scores ?? [];

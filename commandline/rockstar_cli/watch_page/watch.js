@@ -78,7 +78,9 @@ class Run {
         // An interrupted training continues after its checkpoint.
         this.epochs = this.epochs.filter(({ epoch }) => epoch <= event.epoch);
         this.snapshots = this.snapshots.filter(({ epoch }) => epoch <= event.epoch);
+        if (this.drawing) this.drawing.scores = this.drawing.scores.filter(({ epoch }) => epoch <= event.epoch);
         this.slow = false;
+        this.part = null;
         break;
       case "epoch":
         this.epochs.push(event);
@@ -259,6 +261,8 @@ function receive(message) {
   runs[number] ??= new Run(number);
   const run = runs[number];
   for (const event of data.events) run.apply(event);
+  // A training that continues does not know the drawing.
+  if (data.state === "running" && run.state !== "running" && !drawing.empty) drawTimer = setTimeout(sendDrawing, 250);
   if (data.state) run.state = data.state;
   if (data.name) run.name = data.name;
   update();
@@ -418,7 +422,7 @@ const drawingPanel = (() => {
   const results = html("div");
   const input = html("div", { className: "input" }, html("div", { className: "paper" }, sheet), html("div", { className: "buttons" }, clear, example));
   const keys = html("p", { id: "keys", className: "hint", textContent: "Draw with mouse, pen or finger; with keys, arrows move the pen, space lowers and lifts it. The network predicts it again after every epoch." });
-  const element = html("section", { className: "card panel", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
+  const element = html("section", { className: "card panel tall", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
   return { element, sheet, clear, example, results, input, keys };
 })();
 
@@ -458,7 +462,12 @@ function drawingArea(known, epoch) {
 // Comparing with another run.
 
 async function listRuns() {
-  const { names } = await (await fetch("runs")).json();
+  let names = [];
+  try {
+    ({ names } = await (await fetch("runs")).json());
+  } catch {
+    return; // the connection is lost, which is shown
+  }
   const select = find("compare");
   const shown = runs.map((run) => run.name);
   const others = names.filter((name) => name !== shown[0]);

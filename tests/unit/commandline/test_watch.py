@@ -124,6 +124,17 @@ def test_incomplete_lines_wait(runs, open_page):
     assert until_state(client.get("/events"), "ended") == [FILE]
 
 
+def test_damaged_lines_are_left_out(runs, open_page):
+    folder = write_run(runs / "cnn-1", FILE)
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(b"\xff\x00\n[]\n\n{no JSON}\n")
+    write_run(folder, EPOCH)
+    _, client = open_page(runs, folder)
+    assert until_state(client.get("/events"), "ended") == [FILE, EPOCH]
+    (folder / "events.jsonl").write_text("[]\n")
+    assert until_state(client.get("/events"), "ended") == []
+
+
 def test_a_killed_training_has_ended_and_a_removed_run_is_removed(runs, open_page):
     folder = write_run(runs / "cnn-1", FILE)
     _, client = open_page(runs, folder)
