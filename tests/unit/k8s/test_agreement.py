@@ -22,6 +22,7 @@ from tests.manifests import (
     config_map,
     container,
     fullest,
+    kustomized,
     manifests,
     of_kind,
     pod,
@@ -248,6 +249,22 @@ def test_images_are_of_this_version(applied):
         repository, _, tag = image.partition(":")
         assert repository.removeprefix("ghcr.io/rockstartf/") in targets
         assert tag.removesuffix("-gpu") == version
+
+
+def test_every_named_image_is_one_that_a_release_publishes():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    published = {
+        f"ghcr.io/rockstartf/{each['target']}:{version}{each['suffix']}"
+        for each in release["jobs"]["images"]["strategy"]["matrix"]["include"]
+    }
+    folders = ("kserve", "kserve/embedded", "training", "training/trainjob")
+    texts = [str(manifests(overlay, ("tls",))) for overlay in OVERLAYS]
+    texts += [kustomized(K8S / folder) for folder in folders]
+    texts.append((ROOT / "compose.yaml").read_text())
+    named = {name for text in texts for name in re.findall(r"ghcr\.io/rockstartf/[\w.:/-]+", text)}
+    assert len(named) == 5
+    assert named <= published
 
 
 def test_the_ingress_has_all_paths_but_those_of_operators():

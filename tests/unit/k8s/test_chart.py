@@ -197,6 +197,21 @@ def test_versions_are_those_of_the_project():
     assert chart["kubeVersion"] == f">={OLDEST}.0-0"
 
 
+def test_a_release_sets_digests_of_images_that_the_chart_names():
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    published = {
+        each["target"] + each["suffix"]
+        for each in release["images"]["strategy"]["matrix"]["include"]
+    }
+    script = "".join(step.get("run", "") for step in release["chart"]["steps"])
+    pairs = dict(re.findall(r"(\w+):([\w-]+)(?=[ ;])", script))
+    images = yaml.safe_load((CHART / "values.yaml").read_text())["images"]
+    assert pairs.keys() == {key for key in images if isinstance(images[key], dict)}
+    assert set(pairs.values()) <= published
+    for key, image in pairs.items():
+        assert image.removesuffix("-gpu") == images[key]["repository"]
+
+
 def test_cpus_set_every_number_of_threads(charts):
     applied = documents(charts["all"])
     deployment = of_kind(applied, "Deployment")["digits-model-server"]
@@ -339,6 +354,20 @@ def test_a_chart_that_contains_this_one_may_set_global_values(run, tmp_path):
         "digits-gateway",
         "digits-model-server",
     }
+
+
+def test_the_values_that_are_shown_render(run):
+    (shown,) = re.findall(
+        r"```yaml\n(models: .*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL
+    )
+    (rendered,) = run({"render": str(CHART), "values": yaml.safe_load(shown)})
+    applied = documents(rendered)
+    assert of_kind(applied, "HTTPRoute")["rockstartf-gateway"]["spec"]["hostnames"]
+    volumes = of_kind(applied, "Deployment")["rockstartf-model-server"]["spec"]["template"]["spec"]
+    (claim,) = [
+        each["persistentVolumeClaim"] for each in volumes["volumes"] if each["name"] == "models"
+    ]
+    assert claim["claimName"] == "models"
 
 
 def test_the_readme_has_every_value():
