@@ -37,7 +37,8 @@ _EXPECTED = "expected oci://REGISTRY/NAME or oci://REGISTRY/NAME:TAG, such as"
 _EXAMPLE = "oci://registry.example.org/models/cnn:3"
 _REGISTRY = re.compile(r"localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[^/]+:[0-9]+|\[[0-9a-f:]+\]")
 _NAME = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -73,12 +74,12 @@ class Reference:
 def parse_reference(url: str) -> Reference:
     """Parse the name of an image; raises ImageError."""
     registry, _, path = url.removeprefix(SCHEME).partition("/")
-    name, _, tag = path.partition("@") if "@" in path else path.partition(":")
+    name, separator, tag = path.partition("@") if "@" in path else path.partition(":")
     if not _REGISTRY.fullmatch(registry):
         raise ImageError(f"{url}: {_EXPECTED} {_EXAMPLE}; {registry!r} is no address of a registry")
     if not _NAME.fullmatch(name):
         raise ImageError(f"{url}: {_EXPECTED} {_EXAMPLE}; names have only a-z, 0-9, ., _, - and /")
-    if (tag or path != name) and not _TAG.fullmatch(tag):
+    if separator and not (_DIGEST if separator == "@" else _TAG).fullmatch(tag):
         raise ImageError(f"{url}: {_EXPECTED} {_EXAMPLE}; {tag!r} cannot be a tag or digest")
     return Reference(registry, name, tag)
 
@@ -294,13 +295,21 @@ class _Registry:
 
     def upload(self, digest: str, content: bytes | _Layer) -> None:
         """Upload a blob that is not there; the registry compares its digest."""
-        if self._call("HEAD", f"blobs/{digest}", expected=(200, 404)).status_code == 200:
+        if self._has(digest):
             return
         begun = self._call("POST", "blobs/uploads/", expected=(202,))
         place = urljoin(begun.url, begun.headers.get("Location", ""))
         place += f"{'&' if urlsplit(place).query else '?'}digest={digest}"
         headers = {"Content-Type": "application/octet-stream"}
-        self._call("PUT", place, expected=(201,), headers=headers, data=content)
+        try:
+            self._call("PUT", place, expected=(201,), headers=headers, data=content)
+        except ImageError:
+            # A registry can refuse what another client uploads at the same time.
+            if not self._has(digest):
+                raise
+
+    def _has(self, digest: str) -> bool:
+        return self._call("HEAD", f"blobs/{digest}", expected=(200, 404)).status_code == 200
 
     def unpack(self, digest: str, folder: Path) -> None:
         """Write the files below /models of a layer into a folder."""

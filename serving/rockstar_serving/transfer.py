@@ -199,9 +199,10 @@ class _Bucket:
     """A folder of models in an object store; paths are below its URL."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = url
         with self._explained():
-            check_url(self.url)
+            check_url(url)
+        self.url = url.rstrip("/")
         self._store = ObjectStore(self.url)
 
     @contextmanager

@@ -226,6 +226,8 @@ def test_a_full_disk(models, tmp_path, monkeypatch):
         ("oci://localhost:1/CNN", "names have only a-z"),
         ("oci://localhost:1/cnn:2", "the tag is the number of another version: expected 1"),
         ("oci://localhost:1/cnn:-", "cannot be a tag"),
+        ("oci://localhost:1/cnn@3", "cannot be a tag or digest"),
+        ("s3://", "s3://: expected a bucket"),
         ("oci://localhost:1/cnn", "no connection (Connection refused)"),
         ("oci://localhost:1/cnn@sha256:" + 64 * "0", "a digest follows from the content"),
     ],
