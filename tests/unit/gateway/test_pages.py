@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 
+import msgspec
 import pytest
 
 from rockstar_serving.gateway import pages
@@ -23,10 +24,10 @@ def litert(tmp_path, monkeypatch):
 
 @pytest.fixture
 def with_models(tmp_path, config, create_gateway):
-    """A client of a gateway that runs models itself: version 2 of `toy` has an edge.tflite."""
-    for version in ("1", "2", "3"):
+    """A client of a gateway that runs models itself: version 1 of `toy` has an edge.tflite."""
+    for version in ("1", "2"):
         (tmp_path / "toy" / version).mkdir(parents=True)
-    (tmp_path / "toy" / "2" / "edge.tflite").write_bytes(b"TFL3 of version 2")
+    (tmp_path / "toy" / "1" / "edge.tflite").write_bytes(b"TFL3 of version 1")
     (tmp_path / "secret.txt").write_text("secret")
     file = tmp_path / "models.config"
     file.write_text(
@@ -34,7 +35,9 @@ def with_models(tmp_path, config, create_gateway):
         f'base_path: "{tmp_path / "toy"}" model_version_policy {{ all {{}} }} }} }}'
     )
     changed = dataclasses.replace(config, models_config=str(file))
-    return create_gateway(changed, FakeServer()).test_client()
+    server = FakeServer()
+    server.versions[2] = msgspec.structs.replace(server.versions[1], version=2)
+    return create_gateway(changed, server).test_client()
 
 
 def test_the_page_may_run_wasm_only_where_a_browser_can_run_models(http, with_models, litert):
@@ -73,20 +76,20 @@ def test_no_other_file_of_litert_is_served(with_models, litert, path):
 
 
 def test_the_edge_file_of_a_version(with_models):
-    with with_models.get("/edge/toy?version=2") as response:
-        assert response.data == b"TFL3 of version 2"
+    with with_models.get("/edge/toy?version=1") as response:
+        assert response.data == b"TFL3 of version 1"
         assert response.headers["Content-Type"] == "application/octet-stream"
         again = {"If-None-Match": response.headers["ETag"]}
-    with with_models.get("/edge/toy?version=2", headers=again) as response:
+    with with_models.get("/edge/toy?version=1", headers=again) as response:
         assert response.status_code == 304
 
 
 @pytest.mark.parametrize(
     ("path", "status", "detail"),
     [
-        ("toy", 404, "toy version 3 has no edge.tflite that is served"),
-        ("toy?version=9", 404, "toy version 9 has no edge.tflite that is served"),
-        ("other", 404, "there is no model other"),
+        ("toy", 404, "This gateway has no edge.tflite of toy version 2."),
+        ("toy?version=9", 404, "toy has no version 9; available: 2, 1"),
+        ("other", 404, "there is no model other; available: toy"),
         ("toy?version=two", 400, "version: expected a whole number from 1, got 'two'"),
         ("toy?label=stable", 400, "label: expected version, got label"),
     ],
@@ -100,7 +103,7 @@ def test_edge_files_that_there_are_not(with_models, path, status, detail):
 def test_a_gateway_without_models_has_no_edge_files(http):
     response = http.get("/edge/toy")
     assert response.status_code == 404
-    assert response.get_json()["detail"] == "this gateway has no files of models"
+    assert response.get_json()["detail"] == "This gateway has no edge.tflite of toy version 1."
 
 
 def test_names_of_models_are_not_paths(with_models):

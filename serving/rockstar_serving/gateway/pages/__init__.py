@@ -1,21 +1,18 @@
 """The page at `/`: draw something or choose an image to get a prediction of every model.
 
 All its files are in this package, so that it works offline. Its links are relative, so that it
-works under any path. A gateway that runs models itself also serves what a browser needs to run
-them: LiteRT for browsers, and the edge.tflite of a version.
+works under any path. Where the gateway has the files of models, a browser can run them too, with
+LiteRT for browsers.
 """
 
 import gzip
-from http import HTTPStatus
 from pathlib import Path
 
-from flask import Blueprint, Response, make_response, render_template, request, send_file
+from flask import Blueprint, Response, make_response, render_template, request
 from werkzeug.exceptions import NotFound
 
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
-from rockstar_serving.gateway.errors import ProblemError
-from rockstar_serving.gateway.predict import arguments, version_or_label
 from rockstar_serving.gateway.state import gateway
 
 PAGES = Path(__file__).parent
@@ -80,25 +77,3 @@ def litert_file(version: str, name: str) -> Response:
     else:
         content = gzip.decompress(content)
     return Response(content, headers=headers, content_type=kind)
-
-
-@_blueprint.get("/edge/<model>")
-def edge_file(model: str) -> Response:
-    """The edge.tflite of a version, the newest by default, for browsers and phones."""
-    # A gateway without models needs none of the model server.
-    from rockstar_contract.version_folders import served_versions
-    from rockstar_serving.model_server.models.config import read_config_file
-
-    version, _ = version_or_label(arguments("version"))
-    if not (config := gateway().config.models_config):
-        raise ProblemError(HTTPStatus.NOT_FOUND, "this gateway has no files of models")
-    for each in read_config_file(Path(config)):
-        if each.name == model:
-            folders = served_versions(each.base_path)
-            served = each.policy.choose(folders)
-            chosen = max(served, default=None) if version is None else version
-            if chosen in served and (folders[chosen] / EDGE_FILE).is_file():
-                return send_file(folders[chosen] / EDGE_FILE, "application/octet-stream")
-            wanted = f"{model} version {chosen}" if chosen else model
-            raise ProblemError(HTTPStatus.NOT_FOUND, f"{wanted} has no {EDGE_FILE} that is served")
-    raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no model {model}")

@@ -8,12 +8,13 @@ import base64
 import hashlib
 import io
 import logging
+from http import HTTPStatus
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, send_file
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 from PIL import Image
@@ -32,7 +33,7 @@ from rockstar_contract.version_folders import served_versions
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import hold, read_examples
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import not_found
+from rockstar_serving.gateway.errors import ProblemError, not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
 from rockstar_serving.gateway.state import gateway
 
@@ -106,6 +107,18 @@ def inspect(model: str) -> ResponseReturnValue:
         ],
         nearest=nearest,
     )
+
+
+@_blueprint.get("/edge/<model>")
+def edge(model: str) -> Response:
+    """The edge.tflite of a version, the newest by default, for browsers and phones."""
+    version, _ = version_or_label(arguments("version"))
+    version = _contract(model, version, None).version
+    folder = _version_folder(model, version)
+    if folder is None or not (folder / _EDGE_FILE).is_file():
+        why = f"This gateway has no {_EDGE_FILE} of {model} version {version}."
+        raise ProblemError(HTTPStatus.NOT_FOUND, why)
+    return send_file(folder / _EDGE_FILE, "application/octet-stream")
 
 
 @_blueprint.get("/page/models/<model>/card")

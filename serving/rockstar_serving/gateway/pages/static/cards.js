@@ -15,6 +15,7 @@ export class Card {
     this.answer = make("p", "answer");
     this.problem = make("p", "problem");
     this.problem.hidden = true;
+    this.compared = make("p", "hint");
     this.adjusted = make("p", "hint");
     this.adjusted.hidden = true;
     this.bars = make("table", "bars");
@@ -36,11 +37,13 @@ export class Card {
     const head = make("header");
     head.append(make("h3", "", model.model), this.about);
     this.facts = facts(model);
-    this.element.append(head, this.answer, this.problem, this.adjusted, this.bars, this.buttons, this.picture, this.legend, this.facts);
+    this.element.append(head, this.answer, this.compared, this.problem, this.adjusted, this.bars, this.buttons, this.picture, this.legend, this.facts);
     this.clear();
   }
 
   clear() {
+    this.shown = null;
+    this.compared.hidden = true;
     this.answer.textContent = "–";
     this.problem.hidden = true;
     this.adjusted.hidden = true;
@@ -50,7 +53,10 @@ export class Card {
     this.hidePicture();
   }
 
-  show({ prediction, version, milliseconds }) {
+  show(answer) {
+    const { prediction, version, milliseconds } = answer;
+    this.shown = answer;
+    this.compared.hidden = true;
     this.problem.hidden = true;
     this.about.textContent = `version ${version} · ${Math.round(milliseconds)} ms`;
     this.adjusted.textContent = adjustments(prediction);
@@ -67,6 +73,12 @@ export class Card {
     } else {
       this.answer.textContent = String(Number(prediction.value.toPrecision(6)));
     }
+  }
+
+  // What the server and this browser predict.
+  showCompared(text) {
+    this.compared.textContent = text;
+    this.compared.hidden = false;
   }
 
   fail(sentence) {

@@ -2,6 +2,7 @@
 
 import { Card } from "./cards.js";
 import { Drawing, drawStrokes } from "./drawing.js";
+import { compare } from "./in_browser.js";
 import { Inside } from "./inside.js";
 import { SAMPLES } from "./samples.js";
 import { BadInput, describe, explain, listModels, predict } from "./service.js";
@@ -75,6 +76,7 @@ async function askAll() {
         const answer = await predict(card.model.model, image, card.top, signal);
         if (signal.aborted) return null;
         card.show(answer);
+        if (find("in-browser")?.checked) compare(card, image);
         return { model: card.model.model, labels: card.labels, accuracy: card.model.metrics?.test_accuracy, ...answer.prediction };
       } catch (error) {
         if (error.name === "AbortError") return null;
@@ -238,6 +240,7 @@ find("clear").addEventListener("click", () => {
   forgetFile();
   drawing.clear();
 });
+find("in-browser")?.addEventListener("change", changed);
 find("undo").addEventListener("click", () => {
   forgetFile();
   drawing.undo();
