@@ -218,18 +218,19 @@ def _find_parts(output: str, *, restart: bool) -> dict[int, str]:
         found = system.get_file_info(FileSelector(folder, allow_not_found=True))
         names = {each.base_name for each in found if each.type == FileType.File}
         parts = {int(match[1]): name for name in names if (match := _PART.fullmatch(name))}
+        others = {each.base_name for each in found if not each.base_name.startswith((".", "_"))}
+        if others and not parts:
+            got = f"{output} with {min(others)}"
+            raise BulkError(f"output: expected a new or empty folder, got {got}")
+        if _DONE in names and not restart:
+            raise BulkError(f"{output} is complete; use --restart to replace it")
         if restart:
-            for name in {*parts.values(), *names.intersection({_DONE})}:
+            # First the mark, so that a kill leaves no output that seems complete.
+            for name in (*names.intersection({_DONE}), *parts.values()):
                 system.delete_file(f"{folder}/{name}")
             parts = {}
     except OSError as error:
         raise BulkError(f"output: {output} cannot be used: {first_line(error)}") from error
-    if _DONE in names and not restart:
-        raise BulkError(f"{output} is complete; use --restart to replace it")
-    others = {each.base_name for each in found} - {*parts.values(), _DONE}
-    if not parts and not restart and any(not name.startswith((".", "_")) for name in others):
-        got = min(others)
-        raise BulkError(f"output: expected a new or empty folder, got {output} with {got}")
     return parts
 
 

@@ -361,9 +361,11 @@ def _predict_with_engine(
     """Predict all files into a folder of Parquet files, with progress and a summary on stderr."""
     from rockstar_cli import engines
     from rockstar_client.bulk.batch_client import AdjustmentCounts
-    from rockstar_client.bulk.sources import Paths
+    from rockstar_client.bulk.sources import Paths, is_url
     from rockstar_contract.contract import TableInput
 
+    if output.lower().endswith((".csv", ".jsonl")):
+        raise BulkError(f"output: expected a folder or URL with --engine, got {output}")
     folder = engines.find_version(models, options.model, options.version)
     model = engines.open_model(folder, options.top, options.strict)
     tables = isinstance(model.contract.input, TableInput)
@@ -372,10 +374,12 @@ def _predict_with_engine(
         Progress(lambda: source.count() if named.countable else None),
         AdjustmentCounts(),
     )
+    # Workers may have other current folders.
+    place = output if is_url(output) else os.path.abspath(output)
     try:
         with progress:
             summary = engines.run(
-                *(source, engines.PartWriter(model, output), engine),
+                *(source, engines.PartWriter(model, place), engine),
                 workers=workers or os.cpu_count() or 1,
                 part_items=batch or engines.PART_ITEMS,
                 restart=restart,
