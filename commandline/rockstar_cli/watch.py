@@ -33,6 +33,7 @@ import orjson
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.serving import make_server
 
+from rockstar_training.errors import TrainingError
 from rockstar_training.runs import (
     CONFIG_FILE,
     CONTRACT_FILE,
@@ -97,8 +98,9 @@ class RunEvents:
         self.folder, self.path = folder, folder / EVENTS_FILE
         self._recorded = not self.path.exists()
         if self._recorded:
+            content = _events_of_record(folder)
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-            self._file.write(_events_of_record(folder))
+            self._file.write(content)
             self._file.flush()
         else:
             self._file = self.path.open("rb")
@@ -159,13 +161,22 @@ class WatchPage:
     """The page of a folder of runs, as a Flask application, and what it shows at first."""
 
     def __init__(self, runs: Path, shown: Sequence[Path] = ()) -> None:
-        """Serve runs of a folder, and those shown at first, wherever they are."""
+        """Serve runs of a folder, and those shown at first, wherever they are.
+
+        Raises:
+            TrainingError: one of those cannot be read.
+        """
         self.token = secrets.token_urlsafe(16)
         self._closing = threading.Event()
         self._streams = 0  # that are open
         self._runs, self._shown = runs, list(shown)
         self._lock = threading.Lock()
         self._open: dict[Path, RunEvents] = {}
+        for folder in shown:
+            try:
+                self._open[folder] = RunEvents(folder)
+            except (OSError, ValueError) as error:
+                raise TrainingError(f"cannot read the run {folder}: {error}") from error
         self.app = self._create_app()
 
     def close(self) -> None:
@@ -404,9 +415,10 @@ def _events_of_record(folder: Path) -> bytes:
             contract = json.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
             labels = contract["labels"]
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} has no {EVENTS_FILE} and no {error.filename}") from error
+        missing = Path(error.filename).name
+        raise ValueError(f"it has neither {EVENTS_FILE} nor {missing}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"the record of {folder} cannot be read: {error!r}") from error
+        raise ValueError(f"expected the record of a run in its JSON files: {error!r}") from error
     end = {"event": "finished", "run": folder.name, "metrics": metrics, "held": ""}
     events = [{"event": "file", "id": folder.name}, {**start, "labels": labels}, *epochs]
     return b"".join(orjson.dumps(event) + b"\n" for event in [*events, end])

@@ -162,6 +162,11 @@ def test_it_is_accessible_and_fits_a_phone(
         expect(page.get_by_text("8 steps: W = 0.9961, b = 1.992")).to_be_visible()
         page.get_by_text("Numbers").first.click()
         assert violations(page, packages) == []
+        # In columns, beside rules of the gateway's pages.
+        (chart,) = page.locator("section", has=page.get_by_role("heading", name="Loss")).all()
+        box = chart.bounding_box()
+        assert box is not None
+        assert box["width"] < 500
         page.set_viewport_size({"width": 360, "height": 740})
         assert violations(page, packages) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -95,7 +95,7 @@ export class LineChart {
     this.rows = html("tbody");
     const table = html("table", {}, this.rows);
     const details = html("details", {}, html("summary", { textContent: "Numbers" }), table);
-    this.element = html("section", { className: "card panel" }, html("h3", { textContent: title }), this.figure, this.legend, details);
+    this.element = html("section", { className: "card watch-panel" }, html("h3", { textContent: title }), this.figure, this.legend, details);
     details.addEventListener("toggle", () => this.#table());
     this.details = details;
     this.series = [];

@@ -8,7 +8,7 @@ function bytes(base64, kind) {
 
 function card(title) {
   const body = html("div");
-  return { body, element: html("section", { className: "card panel" }, html("h3", { textContent: title }), body) };
+  return { body, element: html("section", { className: "card watch-panel" }, html("h3", { textContent: title }), body) };
 }
 
 function lastUntil(items, epoch) {

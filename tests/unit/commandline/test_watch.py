@@ -287,6 +287,11 @@ def test_no_run_gets_a_sentence(tmp_path):
     unknown = invoke("watch", "mlp", "--workdir", tmp_path)
     assert unknown.exit_code == 1
     assert "or the folder of one, got 'mlp'; there: cnn-1" in unknown.stderr
+    (tmp_path / "runs" / "bad-1").mkdir()
+    (tmp_path / "runs" / "bad-1" / "history.json").write_text("[]")
+    bad = invoke("watch", "bad", "--workdir", tmp_path)
+    assert bad.exit_code == 1
+    assert "bad-1: it has neither events.jsonl nor config.json" in bad.stderr
     three = invoke("watch", "cnn", "cnn", "cnn", "--workdir", tmp_path)
     assert three.exit_code == 2
     assert "at most two runs" in three.stderr
