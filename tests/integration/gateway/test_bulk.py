@@ -15,6 +15,7 @@ import termios
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -48,6 +49,19 @@ def toy_server() -> Iterator[ToyServer]:
 
 @pytest.fixture(scope="module")
 def gateway(toy_server, host, tmp_path_factory) -> Iterator[Gateway]:
+    with one_gateway(toy_server, host, tmp_path_factory) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def any_gateway(toy_server, tmp_path_factory) -> Iterator[Gateway]:
+    """For tests of what the command does by itself."""
+    with one_gateway(toy_server, "granian", tmp_path_factory) as gateway:
+        yield gateway
+
+
+@contextmanager
+def one_gateway(toy_server, host, tmp_path_factory) -> Iterator[Gateway]:
     log = tmp_path_factory.mktemp("gateway") / "log"
     options = ("--model=toy", "--workers=1", "--no-access-log")
     with running(toy_server.port, log, *options, server=host) as gateway:
@@ -185,20 +199,20 @@ def test_a_service_that_goes_away_is_waited_for(start_gateway, toy_server, image
     assert "Traceback" not in said
 
 
-def test_a_run_resumes_after_a_full_disk(gateway, images, tmp_path):
+def test_a_run_resumes_after_a_full_disk(any_gateway, images, tmp_path):
     out = tmp_path / "out.csv"
     limited = ["bash", "-c", 'ulimit -f 4; exec "$0" "$@"', *COMMAND]
-    command = [*limited, "--url", gateway.url, str(images), "--batch=2", "-o", str(out)]
+    command = [*limited, "--url", any_gateway.url, str(images), "--batch=2", "-o", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert "run the same command to resume" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "in earlier runs" in predict(gateway, images, "-o", out).stderr
+    assert "in earlier runs" in predict(any_gateway, images, "-o", out).stderr
     assert len(rows(out)) == 270
 
 
-def test_bad_arguments_fail_before_anything_is_written(gateway, images, tmp_path):
+def test_bad_arguments_fail_before_anything_is_written(any_gateway, images, tmp_path):
     for arguments, naming in [
         ([tmp_path / "absent", "-o", tmp_path / "o.csv"], "absent: no such file"),
         ([images, "-o", tmp_path / "o.xls"], "ends in .csv, .jsonl, .parquet, got 'o.xls'"),
@@ -210,41 +224,41 @@ def test_bad_arguments_fail_before_anything_is_written(gateway, images, tmp_path
         ([images / "001.png", "--restart"], "need -o"),
         (["-o", tmp_path / "o.csv"], "give FILES"),
     ]:
-        done = predict(gateway, *arguments)
+        done = predict(any_gateway, *arguments)
         assert done.returncode in (1, 2), done.stderr
         assert naming in done.stderr
         assert "Traceback" not in done.stderr
-    nothing = dataclasses.replace(gateway, url="http://127.0.0.1:1")
+    nothing = dataclasses.replace(any_gateway, url="http://127.0.0.1:1")
     assert predict(nothing, images, "-o", tmp_path / "o.csv").returncode == 3
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".log") == ["images"]
 
 
-def test_an_output_that_is_an_input_is_refused(gateway, tmp_path):
+def test_an_output_that_is_an_input_is_refused(any_gateway, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("a\n1\n")
-    done = predict(gateway, table, "-o", table, "--restart")
+    done = predict(any_gateway, table, "-o", table, "--restart")
     assert "is an input file" in done.stderr
     assert table.read_text() == "a\n1\n"
 
 
-def test_names_of_any_bytes_arrive(gateway, tmp_path):
+def test_names_of_any_bytes_arrive(any_gateway, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
     for name in (b"a,b.png", b"c\nd.png", b"\xff.png", 'é "q".png'.encode()):
         (folder / os.fsdecode(name)).write_bytes(IMAGE)
     for suffix in ("csv", "jsonl"):
-        assert predict(gateway, folder, "-o", tmp_path / f"o.{suffix}").returncode == 0
+        assert predict(any_gateway, folder, "-o", tmp_path / f"o.{suffix}").returncode == 0
     names = [row["item"].removeprefix(f"{folder}/") for row in rows(tmp_path / "o.csv")]
     assert names == ["a,b.png", "c\nd.png", 'é "q".png', r"\udcff.png"]
     lines = [json.loads(line)["item"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [line.removeprefix(f"{folder}/") for line in lines] == names
-    assert predict(gateway, folder).returncode == 0
+    assert predict(any_gateway, folder).returncode == 0
 
 
-def test_people_see_a_bar_and_logs_see_none(gateway, images, tmp_path):
+def test_people_see_a_bar_and_logs_see_none(any_gateway, images, tmp_path):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [*COMMAND, "--url", gateway.url, str(images), "-o", str(tmp_path / "o.csv")]
+    command = [*COMMAND, "--url", any_gateway.url, str(images), "-o", str(tmp_path / "o.csv")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=theirs)
     os.close(theirs)
     said = b""
@@ -257,7 +271,7 @@ def test_people_see_a_bar_and_logs_see_none(gateway, images, tmp_path):
     os.close(ours)
     assert b"\r0 items [" in said
     assert b"300 items, 30 failed" in said
-    assert "\r" not in predict(gateway, images, "-o", tmp_path / "p.csv").stderr
+    assert "\r" not in predict(any_gateway, images, "-o", tmp_path / "p.csv").stderr
 
 
 def test_real_digits(gateway, tmp_path):
