@@ -64,13 +64,23 @@ def url(trained_models: Any) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
-    """The loaded page; an error in it fails the test."""
-    context = browser.new_context()
+    """The loaded page."""
+    with checked_page(browser, url) as page:
+        page.goto(url)
+        page.get_by_role("heading", name="cnn").wait_for()
+        yield page
+
+
+@contextmanager
+def checked_page(browser: Browser, origin: str, **options: Any) -> Iterator[Page]:
+    """An empty page; an error in it, or a request to another origin, fails the test."""
+    context = browser.new_context(**options)
     page = context.new_page()
     errors: list[str] = []
+    requests: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(url)
-    page.get_by_role("heading", name="cnn").wait_for()
+    page.on("request", lambda request: requests.append(request.url))
     yield page
     context.close()
     assert not errors
+    assert [each for each in requests if not each.startswith((origin, "data:", "blob:"))] == []

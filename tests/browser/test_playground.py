@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from rockstar_serving.gateway.app import create_app
 from tests.browser.axe import violations
+from tests.browser.conftest import checked_page
 from tests.environments import node_packages
 from tests.http_servers import application
 from tests.unit.gateway.conftest import LIMITED, FakeServer
@@ -23,18 +24,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    """The loaded page; an error in it, or a request to another host, fails the test."""
-    context = browser.new_context()
-    page = context.new_page()
-    errors: list[str] = []
-    requests: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(f"{address}/playground")
-    yield page
-    context.close()
-    assert not errors
-    assert [each for each in requests if not each.startswith(address)] == []
+    with checked_page(browser, address) as page:
+        page.goto(f"{address}/playground")
+        yield page
 
 
 def opened(page: Page, hash_: str) -> None:

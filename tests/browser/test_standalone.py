@@ -15,6 +15,7 @@ from rockstar_contract.inputs import prepare
 from rockstar_serving.gateway.pages import litert_version
 from rockstar_training.readback import open_edge
 from tests.browser.axe import violations
+from tests.browser.conftest import checked_page
 from tests.environments import node_packages
 from tests.shared_data import shared_data
 
@@ -55,19 +56,11 @@ def file(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser, file: Path) -> Iterator[Page]:
-    """The page, opened from the disk without a network; an error in it fails the test."""
-    context = browser.new_context(offline=True)
-    page = context.new_page()
-    errors: list[str] = []
-    requests: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(file.as_uri())
-    expect(page.get_by_role("status")).to_have_text("Draw something, or choose an image.")
-    yield page
-    context.close()
-    assert not errors
-    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    """The page, opened from the disk without a network."""
+    with checked_page(browser, "file:", offline=True) as page:
+        page.goto(file.as_uri())
+        expect(page.get_by_role("status")).to_have_text("Draw something, or choose an image.")
+        yield page
 
 
 def test_it_is_small(file: Path) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, expect
 
 from rockstar_cli.watch import serve_page
 from tests.browser.axe import violations
+from tests.browser.conftest import checked_page
 from tests.environments import node_packages
 from tests.waiting import until
 
@@ -36,20 +37,8 @@ LINEAR = [
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty page; an error in it fails the test, and so does a request to another host."""
-    context = browser.new_context(reduced_motion="reduce")
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-
-    def request(request: Request) -> None:
-        if not request.url.startswith("http://127.0.0.1:"):
-            errors.append(request.url)
-
-    page.on("request", request)
-    yield page
-    context.close()
-    assert not errors
+    with checked_page(browser, "http://127.0.0.1:", reduced_motion="reduce") as page:
+        yield page
 
 
 def address(output: Path) -> str:

@@ -143,19 +143,22 @@ class Gateway:
         )
         return response
 
-    def ready(self, path: str = "/readyz") -> bool:
+    def ready(self) -> bool:
         try:
-            return requests.get(f"{self.url}{path}", timeout=20).status_code == 200
+            return requests.get(f"{self.url}/readyz", timeout=20).status_code == 200
         except requests.RequestException:
             return False
 
     def has_started(self) -> bool:
         """Whether it is ready, with all its workers: the first one may respond before others exist."""
+        if not self.ready():
+            return False
+        if not Path("/proc/self/task").exists():
+            return True  # Only Linux lists the workers.
         options = self.process.args
         assert isinstance(options, list)
         given = [option for option in map(str, options) if option.startswith("--workers=")]
-        expected = int(given[-1].partition("=")[2]) if given else 2
-        return len(self.workers()) >= expected and self.ready()
+        return len(self.workers()) >= (int(given[-1].partition("=")[2]) if given else 2)
 
     def workers(self) -> list[int]:
         pid = self.process.pid
@@ -218,10 +221,10 @@ def launch(
 def running(
     upstream: int, log: Path, *arguments: str, server: str = "gunicorn"
 ) -> Iterator[Gateway]:
-    """Run a gateway; yields it when it responds."""
+    """Run a gateway; yields it when it is ready."""
     gateway = launch(upstream, log, *arguments, server=server)
     try:
-        until(lambda: gateway.ready("/livez"), what="a gateway that answers")
+        until(gateway.has_started, what="a gateway that is ready")
         yield gateway
     finally:
         end(gateway)

@@ -27,7 +27,6 @@ def toy_server() -> Iterator[ToyServer]:
 def gateway(toy_server, host, tmp_path_factory) -> Iterator[Gateway]:
     log = tmp_path_factory.mktemp("gateway") / "log"
     with running(toy_server.port, log, "--model=toy", server=host) as gateway:
-        until(gateway.has_started, what="a gateway that is ready")
         yield gateway
 
 
@@ -148,7 +147,6 @@ def test_check_of_a_service_without_its_model_server(host, tmp_path):
         serving_toy() as server,
         running(server.port, tmp_path / "log", "--model=toy", server=host) as gateway,
     ):
-        until(gateway.has_started, what="a gateway that is ready")
         server.stop()
         result = invoke("check", "--url", gateway.url)
     assert result.exit_code == 1
