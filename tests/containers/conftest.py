@@ -63,7 +63,7 @@ class Pair:
         return f"http://{self.gateway.address}:8080"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_pair(engine: Engine, gateway_image: str, model_server_image: str):
     """Starts a pair with additional options, and returns when every model responds."""
 

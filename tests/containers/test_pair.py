@@ -7,6 +7,11 @@ import pytest
 pytestmark = pytest.mark.images
 
 
+@pytest.fixture(scope="module")
+def pair(start_pair):
+    return start_pair()
+
+
 def test_predicts_a_png_and_stops_in_time(start_pair, ask, held_out):
     pair = start_pair()
     answers = [ask(pair, "cnn", png) for png in held_out.images[:5]]
@@ -24,8 +29,7 @@ def test_runs_as_any_user_and_without_a_shell(start_pair, ask, held_out):
     assert pair.gateway.run("id", "-u").stdout.strip() == "1000650000"
 
 
-def test_has_no_rights(start_pair):
-    pair = start_pair()
+def test_has_no_rights(pair):
     for container in (pair.gateway, pair.model_server):
         status = container.run("cat", "/proc/1/status").stdout
         values = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
@@ -35,8 +39,7 @@ def test_has_no_rights(start_pair):
         assert container.run("touch", "/app/new").returncode != 0
 
 
-def test_both_have_metrics(start_pair, ask, held_out):
-    pair = start_pair()
+def test_both_have_metrics(pair, ask, held_out):
     ask(pair, "cnn", held_out.images[0])
     of_models = f"http://{pair.model_server.address}:8501/monitoring/prometheus/metrics"
     assert "rockstar_requests_total{" in read(f"{pair.url}/metrics")

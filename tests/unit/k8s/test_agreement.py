@@ -37,7 +37,7 @@ DNS_S = 30
 JITTER = 1.1
 
 
-@pytest.fixture(params=ALL, ids=lambda each: "-".join([each[0], *each[1]]))
+@pytest.fixture(scope="module", params=ALL, ids=lambda each: "-".join([each[0], *each[1]]))
 def applied(request):
     return manifests(*request.param)
 
