@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -44,10 +45,12 @@ def gateway(folder: Path, **settings: Any) -> Iterator[str]:
         f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}'
         for name in CLASSIFIERS
     )
-    (folder / "models.config").write_text(f"model_config_list {{ {described} }}")
-    settings = {"models_config": str(folder / "models.config"), **settings}
     configs = tuple(ModelConfig(name, folder / name) for name in CLASSIFIERS)
-    with ModelServer(ServerOptions(configs)) as models:
+    # Other processes use the folder of the models, too.
+    with NamedTemporaryFile("w") as file, ModelServer(ServerOptions(configs)) as models:
+        file.write(f"model_config_list {{ {described} }}")
+        file.flush()
+        settings = {"models_config": file.name, **settings}
         assert models.grpc_address is not None
         with TFServingClient(models.grpc_address) as upstream:
             config = GatewayConfig(upstream=models.grpc_address, models=CLASSIFIERS, **settings)
