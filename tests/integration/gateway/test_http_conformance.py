@@ -127,8 +127,8 @@ INVALID = {
     "no Host for a prediction": b"POST /predict/toy HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
     "two Hosts": get(b"Host: other"),
     "101 headers": get(*[b"A: b"] * 100),
+    "a length that is no number": post(b"Content-Length: x"),
     "a long name": get(b"a" * 70_000 + b": b"),
-    "a long target": get(line=b"GET /" + b"a" * 66_000 + b" HTTP/1.1"),
     "a line without end": b"A" * 600_000,
     "two lengths": post(b"Content-Length: 3", b"Content-Length: 5"),
     "a length in HTTP/1.0 chunks": post(CHUNKED, body=LAST, line=b"POST /predict/toy HTTP/1.0"),
@@ -166,8 +166,8 @@ INVALID = {
     },
 }
 
-# Valid or not by the RFC's leave: requests, and their status on gunicorn and on Granian; 0 if the
-# connection ends without a response.
+# Valid or not by the RFC's leave, or with a choice of errors: requests, and their status on gunicorn
+# and on Granian; 0 if the connection ends without a response.
 DIFFERENT = {
     "two empty lines before it": (b"\r\n\r\n" + get(), 400, 200),
     "bare LFs as line ends": (b"GET /livez HTTP/1.1\nHost: h\n\n", 400, 200),
@@ -175,6 +175,9 @@ DIFFERENT = {
     "equal lengths": (post(b"Content-Length: 3", b"Content-Length: 3"), 400, 400),
     "identity before chunked": (chunks(LAST, b"Transfer-Encoding: identity"), 400, 400),
     "a trailer": (image_in_chunks(b"0\r\nA: b\r\n\r\n"), 200, 400),
+    "a target of 66,000 bytes": (get(line=b"GET /" + b"a" * 66_000 + b" HTTP/1.1"), 414, 414),
+    "201 headers": (get(*[b"A: b"] * 200), 431, 431),
+    "an unknown coding": (post(b"Transfer-Encoding: lzw", body=LAST), 501, 400),
     "a target of 9,000 bytes": (get(line=b"GET /" + b"a" * 9000 + b" HTTP/1.1"), 414, 404),
     "a header of 9,000 bytes": (get(b"A: " + b"a" * 9000), 431, 200),
     "a host as target": (get(line=b"GET h:80 HTTP/1.1"), 400, 308),
@@ -252,8 +255,10 @@ def test_a_client_may_ask_to_close_the_connection(port):
 
 def test_nothing_is_served_after_an_invalid_request(port):
     for name, data in INVALID.items():
-        (status,) = statuses(exchange(port, data + NEXT))
+        received = exchange(port, data + NEXT)
+        (status,) = statuses(received)
         assert status in (400, 413, 414, 431, 501), name
+        assert b"\r\nconnection: close\r\n" in received.lower(), name
 
 
 def test_the_servers_differ_where_they_may(port, host):
