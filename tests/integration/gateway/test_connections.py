@@ -436,19 +436,17 @@ def instances(count: int) -> bytes:
     return json.dumps({"instances": [image] * count}).encode()
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "content_type"),
-    [
+def test_expensive_requests_do_not_block_others(start):
+    gateway = start()
+    for path, body, content_type in (
         ("/predict/toy", many_scans(80), "image/jpeg"),
         ("/predict/toy", instances(256), "application/json"),
         ("/explain/toy", LARGE, "image/png"),
-    ],
-)
-def test_expensive_requests_do_not_block_others(gateway, path, body, content_type):
-    with ThreadPoolExecutor(4) as pool:
-        headers = {"Content-Type": content_type}
-        slow = [pool.submit(gateway.predict, body, path=path, **headers) for _ in range(12)]
-        assert gateway.predict().ok
-        assert requests.get(f"{gateway.url}/livez", timeout=20).ok
-        assert not all(each.done() for each in slow)
-        assert [each.result().status_code for each in slow] == [200] * 12
+    ):
+        with ThreadPoolExecutor(4) as pool:
+            headers = {"Content-Type": content_type}
+            slow = [pool.submit(gateway.predict, body, path=path, **headers) for _ in range(12)]
+            assert gateway.predict().ok
+            assert requests.get(f"{gateway.url}/livez", timeout=20).ok
+            assert not all(each.done() for each in slow), content_type
+            assert [each.result().status_code for each in slow] == [200] * 12
