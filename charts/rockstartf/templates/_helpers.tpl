@@ -1,5 +1,5 @@
 {{- define "rockstartf.fullname" -}}
-{{ .Values.fullnameOverride | default .Release.Name | trunc 48 | trimSuffix "-" }}
+{{ .Values.fullnameOverride | default .Release.Name | replace "." "-" | trunc 48 | trimSuffix "-" }}
 {{- end }}
 
 {{- /* Name of a resource of a part: gateway or model-server. Takes (list $ PART). */ -}}

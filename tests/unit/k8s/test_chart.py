@@ -269,6 +269,20 @@ def test_names_of_long_releases_fit(run):
     assert max(len(name) for name in of_kind(documents(files), "Service")) <= 63
 
 
+def test_names_of_releases_become_those_of_services(run):
+    dotted, digit = run(*({"render": str(CHART), "name": name} for name in ("v1.2", "2nd")))
+    assert "v1-2-gateway" in of_kind(documents(dotted), "Service")
+    assert "names of Services start with a letter" in digit["error"]
+
+
+def test_more_memory_raises_the_limit(run):
+    values = {"modelServer": {"requests": {"memory": "3Gi"}}}
+    (files,) = run({"render": str(CHART), "values": values})
+    deployment = of_kind(documents(files), "Deployment")["rockstartf-model-server"]
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert server["resources"]["limits"]["memory"] == "3Gi"
+
+
 def test_new_keys_need_no_rollout(run):
     settings = [{"apiKeys": {"toml": text}} for text in ("a = 1", "b = 1")]
     first, second = run(*({"render": str(CHART), "values": values} for values in settings))
