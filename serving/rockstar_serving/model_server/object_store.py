@@ -10,7 +10,9 @@ import importlib.util
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -164,9 +166,20 @@ class ObjectStore:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         mode = "overwrite" if replaces is None else replaces or "create"
-        with self._explained("written"):
+        done: Future[None] = Future()
+
+        def put() -> None:
             try:
                 obstore.put(self._store(), key, content, mode=mode)
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
+
+        # In a thread, because Ctrl-C waits for the end of put().
+        threading.Thread(target=put, daemon=True).start()
+        with self._explained("written"):
+            try:
+                done.result()
             except (AlreadyExistsError, PreconditionError) as error:
                 raise ChangedError(f"{key} was written by somebody else meanwhile") from error
 

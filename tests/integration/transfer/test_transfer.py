@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from rockstar_serving.model_folder import ModelFolderError, read_labels
 from rockstar_serving.model_server import object_store
 from rockstar_serving.registry import verify
 from rockstar_serving.transfer import pull, push
-from tests.command_line import ROOT, invoke, invoke_json
+from tests.command_line import ROOT, invoke, invoke_json, start
 from tests.http_servers import Handler, handled_by
+from tests.object_store import KEYS
 from tests.registries import add_version
 
 
@@ -196,6 +198,38 @@ transfer.push(Path(sys.argv[1]), "cnn", 1, sys.argv[2])
     assert list((target / "cnn").glob("[!.]*")) == []
     assert push(models, "cnn", 1, str(target)).new
     assert sorted(os.listdir(target / "cnn")) == [".lock", "1"]
+
+
+@pytest.mark.parametrize("kind", ["s3", "oci"])
+def test_ctrl_c_ends_an_upload_at_once(models, monkeypatch, kind):
+    uploading, leave = threading.Event(), threading.Event()
+
+    class Slow(Handler):
+        def do_GET(self):  # noqa: N802
+            empty = b"<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+            self.respond(200 if "list-type" in self.path else 404, empty)
+
+        def do_HEAD(self):  # noqa: N802
+            self.respond(404)
+
+        def do_POST(self):  # noqa: N802
+            self.respond(202, headers={"Location": "/upload"})
+
+        def do_PUT(self):  # noqa: N802
+            uploading.set()
+            leave.wait(60)
+            self.close_connection = True
+
+    with handled_by(Slow) as url:
+        address = url.removeprefix("http://")
+        destination = {"s3": "s3://bucket/models", "oci": f"oci://{address}/cnn"}[kind]
+        environ = {**KEYS, "AWS_ENDPOINT_URL": url}
+        with start("push", "cnn", destination, "--models", models, env=environ) as pushing:
+            assert uploading.wait(60)
+            pushing.send_signal(signal.SIGINT)
+            _, errors = pushing.communicate(timeout=20)
+            leave.set()
+    assert (pushing.returncode, errors.split()) == (130, ["Interrupted."])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
