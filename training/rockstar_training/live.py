@@ -311,8 +311,9 @@ class Live:
         if fields:
             self.write("snapshot", **fields)
         ended = time.monotonic()
-        pause = max(self._spacing(_SNAPSHOT_SECONDS), (ended - started) / _SNAPSHOT_SHARE)
-        self._next_snapshot = ended + pause
+        # The first call of a network takes longer than all others.
+        cost = 0.0 if self._next_snapshot == 0 else ended - started
+        self._next_snapshot = ended + max(self._spacing(_SNAPSHOT_SECONDS), cost / _SNAPSHOT_SHARE)
 
     def _spacing(self, least: float) -> float:
         return max(least, _SPACING * (time.monotonic() - self._started))

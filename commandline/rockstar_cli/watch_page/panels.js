@@ -50,7 +50,7 @@ export class Confusion extends Panel {
 
   draw(epoch) {
     const { labels, sample } = this.run.meta;
-    const { confusion } = lastUntil(this.run.snapshots, epoch);
+    const { confusion, epoch: taken } = lastUntil(this.run.snapshots, epoch);
     const size = labels.length;
     let [right, total, worst, place] = [0, 0, 0, 0];
     confusion.forEach((count, index) => {
@@ -68,7 +68,7 @@ export class Confusion extends Panel {
       cell.style.setProperty("--share", sum ? count / sum : 0);
     });
     const mistake = worst ? ` Most frequent mistake: ${labels[Math.floor(place / size)]} taken for ${labels[place % size]}, ${worst} ×.` : "";
-    this.caption.textContent = `${right} of ${total} ${sample} examples are right. Rows: labels, columns: predictions.${mistake}`;
+    this.caption.textContent = `After epoch ${taken}, ${right} of ${total} ${sample} examples are right. Rows: labels, columns: predictions.${mistake}`;
   }
 }
 
@@ -82,15 +82,17 @@ export class Images extends Panel {
     super(run, perClass ? "Weights as images" : run.meta.model === "cnn" ? "Filters of the first layer" : "Weights of the first layer");
     this.perClass = perClass;
     this.grid = html("div", { className: "images" });
-    const text = perClass
+    this.text = perClass
       ? "Ink on blue speaks for the label, ink on orange against it."
       : "Blue weights are positive, orange ones negative.";
-    this.body.append(this.grid, html("p", { className: "legend", textContent: text }));
+    this.legend = html("p", { className: "legend" });
+    this.body.append(this.grid, this.legend);
     this.canvases = [];
   }
 
   draw(epoch) {
-    const { images } = lastUntil(this.run.snapshots, epoch);
+    const { images, epoch: taken } = lastUntil(this.run.snapshots, epoch);
+    this.legend.textContent = `After epoch ${taken}. ${this.text}`;
     const [count, height, width, channels] = images.shape;
     while (this.canvases.length < count) {
       const number = this.canvases.length;
@@ -152,7 +154,7 @@ export class Line extends Panel {
     const margin = (high - low) * 0.15 || 1;
     const text = `y = ${short(slope)} x ${intercept < 0 ? "−" : "+"} ${short(Math.abs(intercept))}`;
     const svg = canvas(`${x.length} points, and the line ${text}`);
-    const clip = element("clipPath", { id: `clip-${this.run.number}` }, element("rect", { x: 46, y: 8, width: 346, height: 178 }));
+    const clip = element("clipPath", { id: `clip-${this.run.number}` }, element("rect", { x: 46, y: 8, width: 340, height: 178 }));
     svg.append(clip);
     const place = axes(svg, [left, right], [low - margin, high + margin], { labels: [column, target] });
     xs.forEach((value, number) => svg.append(element("circle", { class: "point", cx: place.x(value), cy: place.y(y[number]), r: 3 })));
@@ -171,7 +173,7 @@ export class Bowl extends Panel {
 
   constructor(run) {
     super(run, "Gradient descent in the bowl");
-    this.element.classList.add("wide");
+    this.element.classList.add("watch-wide");
     this.figure = html("figure", { className: "views" });
     this.caption = html("p", { className: "legend" });
     this.body.append(this.figure, this.caption);

@@ -422,7 +422,7 @@ const drawingPanel = (() => {
   const results = html("div");
   const input = html("div", {}, html("div", { className: "paper" }, sheet), html("div", { className: "buttons" }, clear, example));
   const keys = html("p", { id: "keys", className: "hint", textContent: "Draw with mouse, pen or finger; with keys, arrows move the pen, space lowers and lifts it. The network predicts it again after every epoch." });
-  const element = html("section", { className: "card watch-panel tall", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
+  const element = html("section", { className: "card watch-panel watch-tall", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
   return { element, sheet, clear, example, results, input, keys };
 })();
 

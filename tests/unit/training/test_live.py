@@ -126,6 +126,15 @@ def test_many_epochs_make_a_short_file(tmp_path, shades):
     assert epochs == [*range(1, 501), 99_900, 100_000]
 
 
+def test_fine_tuning_continues_the_numbers(training):
+    training.start()
+    training.epoch(1)
+    training.epoch(2, last=True)
+    training.start(resumed=1)
+    training.epoch(2, last=True)
+    assert [each["epoch"] for each in training.events("start", "epoch")] == [0, 1, 2, 4]
+
+
 def test_a_page_can_stop_and_change_the_rate(training):
     training.start()
     training.request(action="rate", value=0.05)
