@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rockstar_training.indexed_job import main as indexed_job
-from tests.manifests import ROOT, by_kind_and_name
+from tests.manifests import ROOT, by_kind_and_name, kustomized, pod
 from tests.settings_table import rows
 
 PAGE = ROOT / "docs" / "deploy.md"
@@ -100,6 +100,34 @@ def test_the_overlays_that_are_shown_can_be_applied(tmp_path, number, version):
     }
     namespace = ("rockstartf", "rockstartf-canary")[number]
     assert ("Namespace", namespace) in documents
+
+
+@pytest.mark.parametrize(
+    ("component", "shown"),
+    [
+        ("model-storage-s3", "s3://bucket/models/cnn/3 "),
+        ("model-image", "registry.example.org/models/cnn:3"),
+        ("model-storage-pvc", "--model_config_file=/models/models.config"),
+    ],
+)
+def test_the_ways_to_get_models_that_are_shown_can_be_applied(tmp_path, component, shown):
+    blocks = re.findall(r"```yaml\n(patches:.*?)```", TEXT, re.DOTALL)
+    (patches,) = [block for block in blocks if shown in block]
+    k8s = os.path.relpath(ROOT / "k8s", tmp_path.resolve())
+    kustomization = {
+        "resources": [f"{k8s}/overlays/cpu"],
+        "components": [f"{k8s}/components/{component}"],
+    }
+    file = tmp_path / "kustomization.yaml"
+    file.write_text(yaml.safe_dump(kustomization))
+    before = kustomized(tmp_path)
+    assert shown not in before
+    file.write_text(yaml.safe_dump(kustomization) + patches)
+    after = kustomized(tmp_path)
+    assert shown in after
+    # A change is a rollout.
+    old, new = (pod(list(yaml.safe_load_all(text)), "model-server") for text in (before, after))
+    assert old != new
 
 
 @pytest.mark.parametrize("page", ["docs/deploy.md", "docs/containers.md", "k8s/README.md"])
