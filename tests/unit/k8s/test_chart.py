@@ -283,6 +283,27 @@ def test_more_memory_raises_the_limit(run):
     assert server["resources"]["limits"]["memory"] == "3Gi"
 
 
+def test_another_release_gets_a_share_of_the_requests(run):
+    share = {"weight": 10, "namespace": "rockstartf-canary", "service": "canary-gateway"}
+    stable, canary = run(
+        {"render": str(CHART), "values": {"httpRoute": {**HTTP, "canary": share}}},
+        {
+            "render": str(CHART),
+            "name": "canary",
+            "namespace": "rockstartf-canary",
+            "values": {"httpRoute": {"acceptRoutesFrom": "rockstartf"}},
+        },
+    )
+    (rule,) = of_kind(documents(stable), "HTTPRoute")["rockstartf-gateway"]["spec"]["rules"]
+    own, other = rule["backendRefs"]
+    assert (own["weight"], other["weight"]) == (90, 10)
+    assert other["name"] in of_kind(documents(canary), "Service")
+    assert not of_kind(documents(canary), "HTTPRoute")
+    (grant,) = of_kind(documents(canary), "ReferenceGrant").values()
+    assert grant["spec"]["to"][0]["name"] == other["name"]
+    assert grant["spec"]["from"][0]["namespace"] == "rockstartf"
+
+
 def test_new_keys_need_no_rollout(run):
     settings = [{"apiKeys": {"toml": text}} for text in ("a = 1", "b = 1")]
     first, second = run(*({"render": str(CHART), "values": values} for values in settings))
