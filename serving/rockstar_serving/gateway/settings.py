@@ -97,6 +97,8 @@ class GatewayConfig:
         api_keys_file: File of API keys; changes apply within a second. --make-key creates entries.
         api_keys: API keys as NAME:SHA256.
         rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
+        corrections: Folder for images with the labels that users of the page chose, one folder for
+            each label, as rockstar train --data folder: reads it; by default none are kept.
         cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
         bind: HOST:PORT, unix:PATH or fd://N.
         server: gunicorn, with a thread for each request, or granian, with an event loop; needs the
@@ -140,6 +142,7 @@ class GatewayConfig:
     api_keys_file: str = option("")
     api_keys: tuple[str, ...] = option((), secret=True)
     rate_limit: str = option("", _RATE)
+    corrections: str = option("")
     cors_origins: tuple[str, ...] = option((), _ORIGINS)
     bind: str = option("127.0.0.1:8080")
     server: str = option("gunicorn", choice("gunicorn", "granian"))

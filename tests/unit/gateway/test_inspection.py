@@ -122,6 +122,51 @@ def test_errors_are_problems(http):
     assert http.get(f"{PATH}/card").status_code == 404
 
 
+@pytest.fixture
+def taught(create_gateway, server, tmp_path):
+    """A gateway that keeps corrections in a folder."""
+    config = dataclasses.replace(LIMITED, corrections=str(tmp_path / "corrections"))
+    return create_gateway(config, server).test_client()
+
+
+def test_corrections_are_kept_by_label(taught, tmp_path):
+    answer = post(taught, f"{PATH}/corrections?label=two")
+    assert answer.get_json() == {"label": "two", "corrections": 1}
+    (path,) = (tmp_path / "corrections").rglob("*.*")
+    assert path.parent.name == "two"
+    sent, kept = (np.asarray(Image.open(file)) for file in (io.BytesIO(IMAGE), path))
+    np.testing.assert_array_equal(kept, sent)
+    # The same image again, with another label.
+    assert post(taught, f"{PATH}/corrections?label=one").get_json()["corrections"] == 1
+    (path,) = (tmp_path / "corrections").rglob("*.*")
+    assert path.parent.name == "one"
+
+
+def test_there_may_not_be_too_many_corrections(taught, tmp_path):
+    folder = tmp_path / "corrections/two"
+    folder.mkdir(parents=True)
+    for number in range(2000):
+        (folder / f"correction-{number}.png").touch()
+    refused = post(taught, f"{PATH}/corrections?label=two")
+    assert refused.status_code == 507
+    assert "2,000 corrections already" in refused.get_json()["detail"]
+
+
+def test_bad_corrections_are_refused(taught, http, tmp_path):
+    assert post(http, f"{PATH}/corrections?label=two").status_code == 404
+    assert post(taught, f"{PATH}/corrections?label=nine").get_json()["field"] == "label"
+    assert post(taught, f"{PATH}/corrections?label=../two").get_json()["field"] == "label"
+    assert post(taught, f"{PATH}/corrections").get_json()["field"] == "label"
+    assert post(taught, f"{PATH}/corrections?label=two", b"no image").status_code == 400
+    foreign = post(taught, f"{PATH}/corrections?label=two", Sec_Fetch_Site="cross-site")
+    assert foreign.status_code == 403
+    assert not (tmp_path / "corrections").exists()
+    (tmp_path / "corrections").write_text("a file")
+    failed = post(taught, f"{PATH}/corrections?label=two")
+    assert failed.status_code == 507
+    assert str(tmp_path) not in failed.text
+
+
 def test_a_key_sees_its_models_only(create_gateway):
     digest = hashlib.sha256(b"the key").hexdigest()
     settings = dataclasses.replace(LIMITED, api_keys=(f"alice:{digest}",))

@@ -44,7 +44,10 @@ PAGES = (
     "/litert/{version}/{name}",
     "/playground",
     "/static/{filename}",
-    *(f"/page/models/{{model}}{what}" for what in ("", "/inspect", "/card", "/report")),
+    *(
+        f"/page/models/{{model}}{what}"
+        for what in ("", "/inspect", "/corrections", "/card", "/report")
+    ),
 )
 # Other paths get TensorFlow Serving's errors.
 CATCH_ALL = ("/v1/", "/v1/{path}", "/V1/{path}")

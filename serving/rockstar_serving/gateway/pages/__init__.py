@@ -49,7 +49,12 @@ def index() -> Response:
     """The page; it can also run models itself if this gateway has their files."""
     here = gateway()
     litert = litert_version() if here.config.models_config else ""
-    shown = {"litert": litert, "keyed": bool(here.keys), "max_rows": here.config.max_instances}
+    shown = {
+        "litert": litert,
+        "keyed": bool(here.keys),
+        "max_rows": here.config.max_instances,
+        "corrections": bool(here.config.corrections),
+    }
     page = make_response(render_template("index.html", **shown))
     if litert:
         page.headers["Content-Security-Policy"] = _WASM_POLICY

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, send_file
@@ -25,13 +26,14 @@ from rockstar_client.calls import run
 from rockstar_client.errors import NotFoundError
 from rockstar_contract.activations import NEIGHBORS_FILE, Activation, LayerReader, Neighbors
 from rockstar_contract.contract import Contract, ImageInput
-from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.images import decode_image
 from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import ManifestError, check_manifest
 from rockstar_contract.text_files import open_regular
 from rockstar_contract.version_folders import served_versions
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.bodies import hold, read_examples
+from rockstar_serving.gateway.bodies import hold, read_examples, whole_body
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import ProblemError, not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
@@ -43,6 +45,8 @@ _MAX_EDGE_BYTES = 64 * 2**20
 # Layers with more channels or units are drawn in part.
 _MAX_CHANNELS, _MAX_UNITS, _UNITS_PER_ROW = 64, 1024, 32
 _NEAREST = 5
+# Corrections that are kept, and the largest.
+_MAX_CORRECTIONS, _MAX_CORRECTION_BYTES = 2000, 2**20
 # The report has its styles inline, and no script.
 _REPORT_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -119,6 +123,51 @@ def edge(model: str) -> Response:
         why = f"This gateway has no {_EDGE_FILE} of {model} version {version}."
         raise ProblemError(HTTPStatus.NOT_FOUND, why)
     return send_file(folder / _EDGE_FILE, "application/octet-stream")
+
+
+@_blueprint.post("/page/models/<model>/corrections")
+def correct(model: str) -> ResponseReturnValue:
+    """Keep the image in the body with the label in the URL, for the next training.
+
+    It is written as a PNG without metadata; an image that was kept before moves to its new label.
+    """
+    here, current = gateway(), context()
+    if not here.config.corrections:
+        hint = "ROCKSTAR_CORRECTIONS=FOLDER keeps them"
+        raise ProblemError(HTTPStatus.NOT_FOUND, "This gateway keeps no corrections.", hint=hint)
+    if current.header("sec-fetch-site") not in (None, "none", "same-origin"):
+        raise ProblemError(HTTPStatus.FORBIDDEN, "Only the gateway's own page sends corrections.")
+    label = arguments("label").get("label", "")
+    labels = _contract(model, None, None).labels
+    if label not in labels:
+        raise InvalidInputError("label", expected=f"a label of {model}", got=label[:40] or "none")
+    if label.startswith(".") or "/" in label or "\0" in label:
+        raise InvalidInputError("label", expected="a label that can name a folder", got=label[:40])
+    body = whole_body(current, here.config)
+    pixels = decode_image(body, "body", max_pixels=here.config.max_pixels, reserve=hold)
+    content = _png(pixels)
+    if len(content) > _MAX_CORRECTION_BYTES:
+        most = f"an image of at most {_MAX_CORRECTION_BYTES:,} bytes as a PNG"
+        raise TooLargeError("body", expected=most, got=f"{len(content):,}")
+    folder = Path(here.config.corrections)
+    name = f"correction-{hashlib.sha256(content).hexdigest()[:32]}.png"
+    others = [path for path in folder.glob("*/correction-*.png") if path.name != name]
+    if len(others) >= _MAX_CORRECTIONS:
+        why = f"There are {_MAX_CORRECTIONS:,} corrections already: train with them, and move them."
+        raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why)
+    try:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        incoming = folder / label / f".{uuid4().hex}"
+        incoming.write_bytes(content)
+        incoming.replace(folder / label / name)
+        for other in labels:
+            if other != label and "/" not in other:
+                (folder / other / name).unlink(missing_ok=True)
+    except OSError as error:
+        log.error("a correction cannot be written to %s: %s", folder, error)
+        why = "The correction cannot be written; the log says why."
+        raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why) from error
+    return jsonify(label=label, corrections=len(others) + 1)
 
 
 @_blueprint.get("/page/models/<model>/card")
@@ -232,10 +281,14 @@ def _tiles(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _data_url(pixels: NDArray[Any]) -> str:
-    """Encode uint8 [h, w, 1 or 3] as a PNG in a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
+
+
+def _png(pixels: NDArray[Any]) -> bytes:
+    """Encode uint8 [h, w, 1 or 3]."""
     stream = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return stream.getvalue()
 
 
 API = Api("inspection", _blueprint)

@@ -5,7 +5,7 @@ import { Drawing, drawStrokes } from "./drawing.js";
 import { compare } from "./in_browser.js";
 import { Inside } from "./inside.js";
 import { SAMPLES } from "./samples.js";
-import { BadInput, describe, explain, listModels, predict } from "./service.js";
+import { BadInput, correct, describe, explain, listModels, predict } from "./service.js";
 import { Snippets } from "./snippets.js";
 import { RowForm } from "./tables.js";
 import { verdict } from "./verdict.js";
@@ -62,6 +62,10 @@ async function changed() {
 
 async function askAll() {
   const image = currentImage();
+  if (find("teach")) {
+    find("teach").hidden = !image;
+    find("taught").textContent = "";
+  }
   if (!image) {
     for (const card of cards) card.clear();
     say(cards.length ? "Draw something, or choose an image or a sample." : "");
@@ -133,6 +137,24 @@ function lookInside(card) {
   if (shown) find("inside").scrollIntoView({ block: "nearest" });
 }
 
+// The form exists only if the gateway keeps corrections.
+function offerToTeach() {
+  const form = find("teach");
+  const { model, labels } = cards.findLast((card) => card.labels.length)?.model ?? {};
+  if (!form || !labels) return;
+  find("right-label").replaceChildren(...labels.map((label) => new Option(label)));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const label = find("right-label").value;
+    try {
+      const count = await correct(model, label, currentImage());
+      find("taught").textContent = `Kept as ${label}, for the next training (${count} in all).`;
+    } catch (error) {
+      find("taught").textContent = sentenceOf(error);
+    }
+  });
+}
+
 function saveImage() {
   const image = currentImage();
   if (!image) {
@@ -192,6 +214,7 @@ function showModels(models) {
   }
   find("cards").replaceChildren(...all.map((card) => card.element));
   find("input").hidden = !cards.length;
+  offerToTeach();
   const usable = all.filter((card) => cards.includes(card) || forms.has(card.model.model));
   snippets = new Snippets(find("use"), usable.map((card) => card.model), (name) => forms.get(name)?.row, saveImage);
   if (!all.length) say("No models are configured (--model NAME), or your API key is for none of them.", true);

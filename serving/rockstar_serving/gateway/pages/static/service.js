@@ -43,6 +43,12 @@ export async function inspect(model, body, signal) {
   return (await ask(`page/models/${encodeURIComponent(model)}/inspect`, body, { signal })).json();
 }
 
+// Keeps an image with its right label; returns how many corrections there are.
+export async function correct(model, label, body) {
+  const path = `page/models/${encodeURIComponent(model)}/corrections?label=${encodeURIComponent(label)}`;
+  return (await (await ask(path, body)).json()).corrections;
+}
+
 // The address of a model's "card" or "report".
 export function documentOf(model, name) {
   return new URL(`page/models/${encodeURIComponent(model)}/${name}`, ROOT).href;
