@@ -27,6 +27,7 @@ from rockstar_training.config import (
     read_config,
 )
 from rockstar_training.errors import StoppedError
+from rockstar_training.indexed_job import is_chief
 from rockstar_training.runs import (
     SORTABLE,
     Run,
@@ -199,7 +200,7 @@ def train(
             f"say which model: {', '.join(CHOICES['model'])}; or give --config FILE"
         )
     try:
-        if not watch:
+        if not (watch and is_chief()):
             _train(chosen, workdir, replace, serve_anyway, as_json)
             return
         from rockstar_cli.watch import serve_page
@@ -220,7 +221,6 @@ def _train(
     show: Callable[[Path], None] | None = None,
 ) -> None:
     from rockstar_training.contract_builder import require_compatible
-    from rockstar_training.indexed_job import is_chief
     from rockstar_training.prepared_data import prepare_data
     from rockstar_training.progress import describe, show_progress, summarize
 

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -30,7 +31,7 @@ from rockstar_contract.text_files import utf8_name
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.indexed_job import has_several_workers
-from rockstar_training.prepared_data import PreparedData
+from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.runs import EVENTS_FILE, REQUESTS_FILE
 
@@ -118,7 +119,6 @@ class Live:
         self._started = time.monotonic()
         self._next_part = self._next_snapshot = self._next_drawing = self._next_check = 0.0
         self._page_open = False
-        self._sample = self._sampled()
         self._file: IO[bytes] | None = None
         self._read = 0  # bytes of the file of requests
         try:
@@ -245,8 +245,8 @@ class Live:
         }
         if isinstance(data.input, ImageInput):
             found["image"] = data.input.shape
-        if self._sample is not None:
-            found["sample"] = self._sample[2]
+        if self._sampled is not None:
+            found["sample"] = self._sampled[0]
         if self._line is not None:
             found["points"] = self._points()
         return found
@@ -273,15 +273,23 @@ class Live:
 
     # Snapshots.
 
-    def _sampled(self) -> tuple[NDArray[np.float32], NDArray[Any], str] | None:
-        """Examples of the confusion matrix: inputs, labels, and what they are."""
+    @property
+    def _sampled(self) -> tuple[str, Part] | None:
+        """The name of the part that the confusion matrix samples, and the part."""
         data = self._data
         if not 0 < len(data.labels) <= _CLASSES:
             return None
         enough = data.validation.count >= 5 * len(data.labels)
-        part, name = (data.validation, "validation") if enough else (data.train, "training")
+        return ("validation", data.validation) if enough else ("training", data.train)
+
+    @cached_property
+    def _sample(self) -> tuple[NDArray[np.float32], NDArray[Any]] | None:
+        """Examples of the confusion matrix, read for the first snapshot: inputs and labels."""
+        if self._sampled is None:
+            return None
+        _, part = self._sampled
         some = np.linspace(0, part.count - 1, min(part.count, _EXAMPLES)).astype(np.int64)
-        return part.tensors(some), part.targets[some], name
+        return part.tensors(some), part.targets[some]
 
     def _wants_snapshots(self) -> bool:
         return self._snapshots and (self._watched or self._page_open)
@@ -297,7 +305,7 @@ class Live:
         fields: dict[str, Any] = {}
         try:
             if self._sample is not None:
-                inputs, labels, _ = self._sample
+                inputs, labels = self._sample
                 guesses = np.asarray(network.predict(inputs)).argmax(axis=1)
                 count = len(self._data.labels)
                 places = labels * count + guesses

@@ -154,7 +154,7 @@ class Run {
     if (this.phase === "finished") return this.#result();
     if (this.phase === "failed") return `Training failed: ${this.message}`;
     if (this.phase === "interrupted") return this.message;
-    if (this.state === "removed") return "The folder of this run was removed.";
+    if (this.state === "removed") return "The folder of this run was removed; what came before stays on this page until it is closed.";
     if (this.state === "missing") return "There is no such run, or it cannot be read.";
     if (this.state === "ended") return `The training process has ended after epoch ${at} without a result: it was killed, or the computer restarted. The same command continues it, and this page follows.`;
     const total = this.meta?.epochs;
