@@ -47,6 +47,7 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER = "application/vnd.docker.distribution.manifest"
 _ACCEPTED = ", ".join((_INDEX, _MANIFEST, f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json"))
 _TITLE = "org.opencontainers.image.title"
+_REFRESHING_USER = "<token>"
 _ARCHITECTURES = ("amd64", "arm64")
 _FOLDER = "models"
 _CHUNK_BYTES = 2**20
@@ -114,7 +115,7 @@ def push(
     tag = to.tag or str(number)
     if tag.isdigit() and int(tag) != number:
         raise ImageError(f"{to}: the tag is the number of another version: expected {number}")
-    registry = _Registry(to)
+    registry = _Registry(to, "pull,push")
     layer = _Layer(folder, [*manifest.files, MANIFEST_FILE], number)
     documents, index = _image(layer, model, number)
     there = registry.digest(tag)
@@ -251,8 +252,9 @@ def _image(layer: _Layer, model: str, number: int) -> tuple[list[tuple[str, byte
 class _Registry:
     """One repository of a registry."""
 
-    def __init__(self, image: Reference) -> None:
+    def __init__(self, image: Reference, actions: str = "pull") -> None:
         self._image = replace(image, tag="")
+        self._scope = f"repository:{image.name}:{actions}"
         local = _is_local(urlsplit(f"//{image.registry}").hostname or "")
         address = "registry-1.docker.io" if image.registry == "docker.io" else image.registry
         self._url = f"{'http' if local else 'https'}://{address}/v2/{image.name}/"
@@ -363,29 +365,39 @@ class _Registry:
     def _log_in(self, challenge: str) -> None:
         """Make the header that a challenge asks for: credentials, or a token for them."""
         scheme, _, rest = challenge.partition(" ")
-        basic = _credentials(self._image.registry)
+        user, password = _credentials(self._image.registry) or ("", "")
+        basic = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}" if user else ""
         if scheme.lower() != "bearer":
-            self._authorization = f"Basic {basic}" if basic else ""
+            self._authorization = basic
             return
         asked = parse_dict_header(rest)  # type: ignore[no-untyped-call]
-        query = {key: asked[key] for key in ("service", "scope") if asked.get(key)}
+        # Challenges to a read ask for pull only, and not all registries challenge a write then.
+        query = {"service": asked.get("service") or "", "scope": self._scope}
 
         def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
             if basic:
-                request.headers["Authorization"] = f"Basic {basic}"
+                request.headers["Authorization"] = basic
             return request
 
+        call: dict[str, Any] = {"method": "GET", "params": query, "auth": authorize}
+        if user == _REFRESHING_USER:
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": password,
+                "client_id": "rockstar",
+            }
+            call = {"method": "POST", "data": {**query, **form}}
+        timeout = (_CONNECT_SECONDS, _CONNECT_SECONDS)
         with self._explained():
-            response = self._session.get(
-                asked.get("realm", ""),
-                params=query,
-                auth=authorize,
-                timeout=(_CONNECT_SECONDS, _CONNECT_SECONDS),
-            )
+            response = self._session.request(url=asked.get("realm") or "", timeout=timeout, **call)
         if response.status_code != 200:
             raise ImageError(self._refusal(response))
-        token = response.json()
-        self._authorization = f"Bearer {token.get('token') or token.get('access_token')}"
+        with contextlib.suppress(ValueError, AttributeError):
+            found = json.loads(response.content)
+            if token := found.get("token") or found.get("access_token"):
+                self._authorization = f"Bearer {token}"
+                return
+        raise ImageError(f"{self._image}: {asked.get('realm')} returned no token")
 
     def _refusal(self, response: requests.Response) -> str:
         """Explain the error of a registry in one sentence."""
@@ -441,8 +453,11 @@ def _write(content: IO[bytes], path: Path) -> None:
             file.write(chunk)
 
 
-def _credentials(registry: str) -> str | None:
-    """User and password in Base64, as `docker login` and `podman login` store them, or None."""
+def _credentials(registry: str) -> tuple[str, str] | None:
+    """User and password, as `docker login` and `podman login` store them, or None.
+
+    The user `<token>` has a refresh token in place of a password, as for Azure's registry.
+    """
     key = "https://index.docker.io/v1/" if registry == "docker.io" else registry
     environ = os.environ
     home = Path.home()
@@ -455,8 +470,12 @@ def _credentials(registry: str) -> str | None:
         try:
             config = json.loads(file.read_bytes())
             helper = config.get("credHelpers", {}).get(registry) or config.get("credsStore")
-            if auth := config.get("auths", {}).get(key, {}).get("auth"):
-                return str(auth)
+            stored = config.get("auths", {}).get(key, {})
+            if token := stored.get("identitytoken"):
+                return _REFRESHING_USER, str(token)
+            if auth := stored.get("auth"):
+                user, _, password = base64.b64decode(auth).decode().partition(":")
+                return user, password
             if helper:
                 done = subprocess.run(
                     [f"docker-credential-{helper}", "get"],
@@ -466,8 +485,7 @@ def _credentials(registry: str) -> str | None:
                     check=True,
                 )
                 found = json.loads(done.stdout)
-                pair = f"{found['Username']}:{found['Secret']}"
-                return base64.b64encode(pair.encode()).decode()
+                return str(found["Username"]), str(found["Secret"])
         except FileNotFoundError:
             continue  # neither this file nor its helper
         except (OSError, ValueError, LookupError, AttributeError) as error:

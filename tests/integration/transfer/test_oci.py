@@ -137,10 +137,12 @@ def test_a_password(models, tmp_path, monkeypatch):
             pull(f"oci://{address}/cnn:1", tmp_path / "got")
 
 
-def test_a_token(tmp_path, monkeypatch):
-    """As Docker Hub, GHCR and most clouds have it."""
+@pytest.mark.parametrize("user", ["alice", "<token>"])
+def test_a_token(tmp_path, monkeypatch, user):
+    """As Docker Hub, GHCR and most clouds have it; Azure with a refresh token."""
     helper = tmp_path / "docker-credential-test"
-    helper.write_text("""#!/bin/sh\necho '{"Username": "alice", "Secret": "secret"}'""")
+    found = json.dumps({"Username": user, "Secret": "secret"})
+    helper.write_text(f"#!/bin/sh\necho '{found}'")
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -156,22 +158,27 @@ def test_a_token(tmp_path, monkeypatch):
             elif self.headers.get("Authorization") == "Bearer t":
                 self.respond(200, b'{"layers": []}')
             else:
-                realm = (
-                    f'Bearer realm="http://{host}/token",service="s",scope="repository:cnn:pull"'
-                )
+                realm = f'Bearer realm="http://{host}/token",service="s",scope="x"'
                 self.respond(401, headers={"WWW-Authenticate": realm})
 
+        def do_POST(self):  # noqa: N802
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            seen.append((f"{self.path}?{form}", self.headers.get("Authorization")))
+            self.respond(200, b'{"access_token": "t"}')
+
     with handled_by(Registry) as url:
-        assert oci.find(oci.parse_reference(url.replace("http", "oci") + "/cnn:1"))[1:] == (
-            "cnn",
-            [],
-        )
-    basic = base64.b64encode(b"alice:secret").decode()
-    assert seen == [
-        ("/v2/cnn/manifests/1", None),
-        ("/token?service=s&scope=repository%3Acnn%3Apull", f"Basic {basic}"),
-        ("/v2/cnn/manifests/1", "Bearer t"),
-    ]
+        reference = oci.parse_reference(url.replace("http", "oci") + "/cnn:1")
+        assert oci.find(reference) == (reference, "cnn", [])
+    query = "/token?service=s&scope=repository%3Acnn%3Apull"
+    asked = {
+        "alice": (query, f"Basic {base64.b64encode(b'alice:secret').decode()}"),
+        "<token>": (
+            f"{query}&grant_type=refresh_token&refresh_token=secret&client_id=rockstar",
+            None,
+        ),
+    }
+    manifest = "/v2/cnn/manifests/1"
+    assert seen == [(manifest, None), asked[user], (manifest, "Bearer t")]
 
 
 @pytest.mark.parametrize(
