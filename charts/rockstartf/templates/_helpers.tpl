@@ -139,5 +139,9 @@ model-{{ regexReplaceAll "[^a-z0-9]+" (lower .) "-" | trunc 50 | trimSuffix "-" 
 - [Prefix, /v1]
 - [Prefix, /v2]
 - [Prefix, /docs]
+- [Prefix, /page]
+- [Exact, /playground]
+- [Prefix, /edge]
+- [Prefix, /litert]
 - [Exact, /openapi.json]
 {{- end }}
