@@ -419,6 +419,9 @@ def _parquet_items(name: str, tables: bool) -> Iterator[Item]:
         yield _wrong(name, "a Parquet file", first_line(error))
         return
     columns = tuple(schema.names)
+    if tables and len(set(columns)) < len(columns):
+        yield _wrong(name, "a name for each column", f"{', '.join(columns)}")
+        return
     if not tables:
         files = [each.name for each in schema if _holds_files(each.type)]
         if len(files) != 1:
