@@ -318,7 +318,8 @@ function render() {
   }
   const kinds = [Line, Bowl, Confusion, Images];
   const sorted = kinds.flatMap((kind) => panels.filter((panel) => panel instanceof kind));
-  arrange([drawingPanel.element, ...charts.map(({ chart }) => chart.element), ...sorted.map((panel) => panel.element)]);
+  const [loss, accuracy, rate] = charts.map(({ chart }) => chart.element);
+  arrange([drawingPanel.element, loss, accuracy, ...sorted.map((panel) => panel.element), rate]);
   speak();
 }
 
