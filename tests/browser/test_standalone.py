@@ -1,12 +1,16 @@
 """The page that `rockstar export --html` writes, from a file, in a real browser without a network."""
 
 import base64
+import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import ExifTags, Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
 from rockstar_cli.export import export
@@ -115,12 +119,57 @@ def test_all_digits_get_the_probabilities_of_python(page: Page, probabilities) -
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+def test_other_images_get_the_probabilities_of_python(page: Page, probabilities) -> None:
+    photo = on_paper(ink="black", paper="#d2cdbe")
+    rotated = Image.Exif()
+    rotated[ExifTags.Base.Orientation] = 6
+    files = [
+        encoded(on_paper(ink="black", paper=(0, 0, 0, 0))),
+        encoded(on_paper(ink="white", paper=(255, 255, 255, 0))),
+        encoded(on_paper(ink=(200, 30, 30, 128), paper=(0, 0, 0, 0))),
+        encoded(on_paper(ink="#fadc28", paper="#14783c").convert("RGB").quantize(8)),
+        encoded(photo.convert("L").convert("1"), "GIF"),
+        encoded(photo.convert("RGB").rotate(90), "JPEG", exif=rotated),
+        encoded(photo.convert("RGB").resize((900, 120)), "BMP"),
+        encoded(Image.new("L", (1, 1), 9)),
+    ]
+    answers = page.evaluate(PREDICT, [base64.b64encode(file).decode() for file in files])
+    for file, answer in zip(files, answers, strict=True):
+        scores = {each["label"]: each["score"] for each in answer}
+        found = [scores[str(digit)] for digit in range(10)]
+        # Browsers store the colors of half transparent pixels with fewer bits.
+        np.testing.assert_allclose(found, probabilities(file), rtol=0, atol=2e-3)
+
+
+def on_paper(ink: Any, paper: Any) -> Image.Image:
+    """A seven."""
+    image = Image.new("RGBA", (200, 200), paper)
+    ImageDraw.Draw(image).line([(60, 40), (140, 40), (90, 170)], fill=ink, width=16)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_a_transparent_image_is_an_error(page: Page) -> None:
+    file = encoded(on_paper(ink=(0, 0, 0, 0), paper=(255, 255, 255, 0)))
+    page.get_by_label("Choose an image").set_input_files(
+        {"name": "7.png", "mimeType": "image/png", "buffer": file}
+    )
+    expect(page.get_by_role("status")).to_have_text(
+        re.compile("7.png: the image is fully transparent")
+    )
+
+
 def test_a_file_that_is_no_image_is_an_error(page: Page) -> None:
     page.get_by_label("Choose an image").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
     )
     expect(page.get_by_role("status")).to_have_text(
-        "This browser cannot read notes.txt as an image."
+        "notes.txt: this browser cannot read it as an image."
     )
 
 

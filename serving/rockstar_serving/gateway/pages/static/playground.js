@@ -411,7 +411,7 @@ function showLosses() {
   if (!known.length) return;
   // Logarithmic, from 0.001.
   const height = (loss) => Math.log10(Math.max(0.001, loss)) + 3;
-  const top = Math.max(...known.map(({ train, test }) => height(Math.max(train, test))));
+  const top = known.reduce((most, { train, test }) => Math.max(most, height(Math.max(train, test))), 1e-9);
   // No more points than pixels.
   const stride = Math.ceil(known.length / canvas.width);
   const points = known.filter((_, index) => index % stride === 0 || index === known.length - 1);
@@ -419,7 +419,7 @@ function showLosses() {
     pencil.beginPath();
     points.forEach((losses, index) => {
       const x = (index / Math.max(1, points.length - 1)) * canvas.width;
-      pencil.lineTo(x, canvas.height * (1 - 0.95 * (height(losses[name]) / Math.max(top, 1e-9))));
+      pencil.lineTo(x, canvas.height * (1 - 0.95 * (height(losses[name]) / top)));
     });
     pencil.strokeStyle = styles.getPropertyValue(color);
     pencil.lineWidth = 2;

@@ -138,17 +138,18 @@ function onGround(rgba) {
     lowest = Math.min(lowest, rgba[at]);
     highest = Math.max(highest, rgba[at]);
   }
+  // A canvas has no colors where it is transparent.
+  if (highest === 0) throw new Error("the image is fully transparent, and a browser does not read its colors");
   const on = (ground) => {
     const rgb = new Uint8Array(3 * count);
     for (let at = 0; at < count; at++) {
-      // Programs that do not use the alpha channel may fill it with zeros.
-      const alpha = highest ? rgba[4 * at + 3] / 255 : 1;
+      const alpha = rgba[4 * at + 3] / 255;
       for (let c = 0; c < 3; c++) rgb[3 * at + c] = Math.round(rgba[4 * at + c] * alpha + ground * (1 - alpha));
     }
     return rgb;
   };
   const white = on(255);
-  if (lowest === 255 || highest === 0) return white;
+  if (lowest === 255) return white;
   let [darkest, dark, seen, opacity, ink] = [255, 0, 0, 0, 0];
   for (let at = 0; at < count; at++) {
     const value = luma(white, 3 * at);

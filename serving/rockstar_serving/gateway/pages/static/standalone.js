@@ -9,7 +9,7 @@ const MOST_BARS = 10;
 
 let model = null;
 let file = null; // the chosen image, used instead of the drawing
-let turn = 0; // of the latest prediction; older ones are not shown
+let turn = 0; // of the latest change; older ones are not predicted or shown
 
 const drawing = new Drawing(find("canvas"), () => {
   if (!drawing.empty) forgetFile();
@@ -21,8 +21,11 @@ function say(text, error = false) {
   find("message").classList.toggle("error", error);
 }
 
+// Predict the current image once the stroke is on the screen; if it changes meanwhile, again.
 async function predict() {
   const own = ++turn;
+  await new Promise(requestAnimationFrame);
+  if (own !== turn) return;
   if (!model || (drawing.empty && !file)) {
     clear();
     if (model) say("Draw something, or choose an image.");
@@ -34,7 +37,8 @@ async function predict() {
   } catch (error) {
     if (own !== turn) return;
     clear();
-    say(file ? `This browser cannot read ${file.name} as an image.` : error.message, true);
+    const why = error.name === "InvalidStateError" ? "this browser cannot read it as an image" : error.message;
+    say(file ? `${file.name}: ${why}.` : why, true);
   }
 }
 

@@ -174,10 +174,11 @@ function bestAngle(mask, angles, thickest) {
 function shares({ data, height, width }, angle) {
   const shift = shifts(width, angle);
   const [ink, changes] = [new Float64Array(height), new Float64Array(height + 1)];
-  data.forEach((on, at) => {
+  for (let at = 0; at < data.length; at++) {
+    if (!data[at]) continue;
     const row = trunc(at / width) - shift[at % width];
-    if (on && row >= 0 && row < height) ink[row] += 1;
-  });
+    if (row >= 0 && row < height) ink[row] += 1;
+  }
   for (const by of shift) {
     changes[min(max(-by, 0), height)] += 1;
     changes[min(max(height - by, 0), height)] -= 1;
@@ -237,11 +238,15 @@ function components(mask, ink) {
     stack.push(start);
     while (stack.length) {
       const at = stack.pop();
-      const [row, column] = [trunc(at / width), at % width];
+      const row = trunc(at / width);
+      const column = at % width;
+      const { box } = each;
       each.mass += ink.data[at];
       each.area += 1;
-      const [top, left, bottom, right] = each.box;
-      each.box = [min(top, row), min(left, column), max(bottom, row + 1), max(right, column + 1)];
+      if (row < box[0]) box[0] = row;
+      if (column < box[1]) box[1] = column;
+      if (row >= box[2]) box[2] = row + 1;
+      if (column >= box[3]) box[3] = column + 1;
       each.contact += (row === 0 || row === height - 1) + (column === 0) + (column === width - 1);
       for (let y = max(0, row - 1); y <= min(height - 1, row + 1); y++) {
         for (let x = max(0, column - 1); x <= min(width - 1, column + 1); x++) {
@@ -386,13 +391,15 @@ function running(image, window, pick, axes = [0, 1]) {
       while (2 * covered <= window) {
         length -= covered;
         for (let at = 0; at < length; at++) {
-          const [here, there] = [line[at], line[at + covered]];
+          const here = line[at];
+          const there = line[at + covered];
           line[at] = here > there === largest ? here : there;
         }
         covered *= 2;
       }
       for (let at = 0; at < count; at++) {
-        const [here, there] = [line[at], line[at + window - covered]];
+        const here = line[at];
+        const there = line[at + window - covered];
         data[start + step * at] = here > there === largest ? here : there;
       }
     }
