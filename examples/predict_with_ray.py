@@ -13,33 +13,23 @@ from typing import Any
 import ray
 
 from rockstar_serving import load
-from rockstar_serving.local_model import LocalModel
-
-
-class Predict:
-    """Adds the columns of a model to batches, as pandas DataFrames; one worker of Ray."""
-
-    def __init__(self, model: LocalModel, is_image: bool) -> None:
-        """Keep a model, which this worker loads at its first batch."""
-        self._model, self._is_image = model, is_image
-
-    def __call__(self, batch: Any) -> Any:
-        """Predict a batch."""
-        if self._is_image:
-            return batch[["path"]].assign(**self._model.table(batch["bytes"]))
-        return batch.assign(**self._model.table(batch))
 
 
 def main(version_folder: str, source: str, output: str) -> None:
-    """Predict with two workers."""
+    """Predict with the current Ray cluster, or a local one."""
     model = load(version_folder, top=1)
     if is_image := not source.endswith(".parquet"):
         data = ray.data.read_binary_files(source, include_paths=True)
     else:
         data = ray.data.read_parquet(source)
-    workers: dict[str, Any] = {"concurrency": 2, "batch_format": "pandas", "batch_size": 256}
-    predicted = data.map_batches(Predict, fn_constructor_args=[model, is_image], **workers)
-    predicted.write_parquet(output)
+
+    def predict(frame: Any) -> Any:
+        # A worker of Ray loads the model at its first batch, and keeps it.
+        if is_image:
+            return frame[["path"]].assign(**model.table(frame["bytes"]))
+        return frame.assign(**model.table(frame))
+
+    data.map_batches(predict, batch_size=256, batch_format="pandas").write_parquet(output)
 
 
 if __name__ == "__main__":

@@ -294,7 +294,11 @@ def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Wri
     if not ray.is_initialized():
         ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers)
     data = ray.data.from_items(pickled, override_num_blocks=len(pickled))
-    done = data.map_batches(partial(_write_pickled, write), batch_size=None, concurrency=workers)
+    done = data.map_batches(
+        partial(_write_pickled, write),
+        batch_size=None,
+        compute=ray.data.TaskPoolStrategy(size=workers),
+    )
     yield from map(_written, done.iter_rows())
 
 

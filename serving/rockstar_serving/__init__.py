@@ -1,14 +1,15 @@
 """The gateway, the model server, the command that starts both, and models without a server."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rockstar_serving.local_model import LocalModel
 
 
 def load(
-    version_folder: str | Path, *, top: int = 3, strict: bool = False, threads: int = 1
+    version_folder: "str | Path", *, top: int = 3, strict: bool = False, threads: int = 1
 ) -> "LocalModel":
     """Load a version of a model into this process, which needs its model.tflite.
 
@@ -27,7 +28,7 @@ def load(
     """
     from rockstar_serving.local_model import LocalModel
 
-    return LocalModel.load(Path(version_folder), top, strict, threads)
+    return LocalModel.load(version_folder, top, strict, threads)
 
 
 def installed_version() -> str:

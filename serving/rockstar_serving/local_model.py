@@ -54,12 +54,12 @@ class LocalModel:
     sha256: str
 
     @classmethod
-    def load(cls, folder: Path, top: int, strict: bool, threads: int) -> "LocalModel":
+    def load(cls, folder: str | Path, top: int, strict: bool, threads: int) -> "LocalModel":
         """Load a version; see `rockstar_serving.load`."""
         for name, number in (("top", top), ("threads", threads)):
             if number < 1:
                 raise InvalidInputError(name, expected="1 or more", got=str(number))
-        version_folder = _find_version(folder).absolute()
+        version_folder = _find_version(Path(folder)).absolute()
         model = cls(version_folder, top, strict, threads, _hash(version_folder))
         if isinstance(model.contract.input, TensorInput):
             raise LoadError(
