@@ -14,5 +14,5 @@ export function button(text, className = "") {
 
 export function percent(share) {
   const value = share * 100;
-  return `${value >= 99.95 || value < 10 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} %`;
+  return `${value > 99 || value < 10 ? value.toFixed(1).replace(/\.0$/, "") : Math.round(value)} %`;
 }

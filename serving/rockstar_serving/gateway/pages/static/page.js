@@ -13,6 +13,9 @@ import { verdict } from "./verdict.js";
 // The order of the lecture, from the simplest network on. Other models follow.
 const ORDER = ["linear", "logistic", "mlp", "cnn"];
 
+// After this time without an answer the page says that it waits.
+const SLOW_MS = 1500;
+
 const find = (id) => document.getElementById(id);
 const message = find("message");
 const photo = find("photo");
@@ -74,6 +77,7 @@ async function askAll() {
   asking = new AbortController();
   const { signal } = asking;
   const problems = [];
+  const slow = setTimeout(() => say("Waiting for the models…"), SLOW_MS);
   const answers = await Promise.all(
     cards.map(async (card) => {
       try {
@@ -90,6 +94,7 @@ async function askAll() {
       }
     }),
   );
+  clearTimeout(slow);
   if (signal.aborted) return;
   const known = answers.filter(Boolean);
   const [first] = problems;
@@ -195,7 +200,8 @@ function forgetFile() {
 }
 
 function showModels(models) {
-  const place = ({ model }) => (ORDER.indexOf(model) + ORDER.length + 1) % (ORDER.length + 1);
+  // Models of images come first: their cards are small, and belong to the drawing.
+  const place = ({ model, input }) => (input?.kind === "image" ? 0 : 10) + ((ORDER.indexOf(model) + ORDER.length + 1) % (ORDER.length + 1));
   const all = models.toSorted((a, b) => place(a) - place(b)).map((model) => new Card(model, why, lookInside));
   cards = all.filter((card) => card.model.input?.kind === "image");
   for (const card of all) {
