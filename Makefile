@@ -52,6 +52,9 @@ fuzz: .venv/dev.stamp  ## fuzz every decoder for a minute each, with atheris (Li
 	@$(call install,.[fuzz])
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
+notebooks: .venv/dev.stamp  ## run the lecture's notebooks and their solutions (ARGS=--write: save outputs)
+	@$(BIN)/python -m tests.notebooks $(ARGS)
+
 chaos: .venv/dev.stamp  ## kill, stop, starve and reload a service under load, and check every answer (Linux; SECONDS=60)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),600) $(ARGS)
 
@@ -99,4 +102,4 @@ lock:  ## pin every dependency again, with hashes for the images (needs uv)
 clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo litert-web test versions fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean
+.PHONY: help demo litert-web test versions notebooks fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

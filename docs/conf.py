@@ -6,6 +6,7 @@ the build.
 """
 
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -28,8 +29,11 @@ author = "The RockstarTF authors"
 project_copyright = "2026 the RockstarTF authors"
 version = release = _PROJECT["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+# The notebooks are shown with the outputs that they are committed with (`make notebooks`): running
+# them would take the build minutes.
+nb_execution_mode = "off"
 # JSON examples with … in them.
 suppress_warnings = ["misc.highlighting_failure"]
 
@@ -73,6 +77,7 @@ def _link_to_repository(document: str, text: str) -> str:
 
 
 def _read(_app: Sphinx, document: str, source: list[str]) -> None:
+    source[0] = source[0].replace("](../notebooks/rockstar_notebooks/", "](lecture/")
     source[0] = _link_to_repository(document, source[0])
     if document in _GENERATED:
         source[0] += _GENERATED[document]()
@@ -84,8 +89,16 @@ def _read_included(_app: Sphinx, _relative_path: Path, document: str, content: l
     content[0] = _link_to_repository(document, content[0])
 
 
+def _copy_notebooks(_app: Sphinx) -> None:
+    # Sphinx reads pages in its own folder only, and follows symbolic links to their target.
+    lecture = DOCS / "lecture"
+    shutil.rmtree(lecture, ignore_errors=True)
+    shutil.copytree(ROOT / "notebooks" / "rockstar_notebooks", lecture)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the changes to pages."""
+    app.connect("builder-inited", _copy_notebooks)
     app.connect("source-read", _read)
     app.connect("include-read", _read_included)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -50,6 +50,9 @@ COMMANDS = {
     "learning-rates": Lazy(
         "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."
     ),
+    "notebook": Lazy(
+        "rockstar_cli.notebook:notebook", "Open the lecture's notebooks, with exercises."
+    ),
     "completion": Lazy("rockstar_cli.group:completion", "Print the shell completion script."),
 }
 

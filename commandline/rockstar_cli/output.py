@@ -49,6 +49,7 @@ _EXTRAS = {
     "parquet": ("pyarrow",),
     "ray": ("ray",),
     "spark": ("pyspark",),
+    "notebook": ("jupyterlab", "rockstar_notebooks"),
     "otel": ("opentelemetry",),
 }
 

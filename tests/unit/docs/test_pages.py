@@ -20,9 +20,7 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "k8s" / "README.md",
 ]
-FOLDERS = (
-    "benchmarks|clients|commandline|contract|docs|examples|k8s|monitoring|serving|tests|training"
-)
+FOLDERS = "benchmarks|clients|commandline|contract|docs|examples|k8s|monitoring|notebooks|serving|tests|training"
 PACKAGES = {
     "benchmarks": ROOT,
     "rockstar_client": ROOT / "clients",
