@@ -58,13 +58,20 @@ def file(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def page(browser: Browser, file: Path) -> Iterator[Page]:
-    """The page, opened from the disk without a network."""
+@pytest.fixture(scope="module")
+def opened(browser: Browser, file: Path) -> Iterator[Page]:
+    """The page, opened once from the disk without a network."""
     with checked_page(browser, "file:", offline=True) as page:
         page.goto(file.as_uri())
-        expect(page.get_by_role("status")).to_have_text("Draw something, or choose an image.")
         yield page
+
+
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """The page with nothing drawn."""
+    opened.get_by_role("button", name="Clear").click()
+    expect(opened.get_by_role("status")).to_have_text("Draw something, or choose an image.")
+    return opened
 
 
 def test_it_is_small(file: Path) -> None:
