@@ -4,7 +4,10 @@ import shutil
 
 import pytest
 
+from rockstar_serving.transfer import push
 from tests.containers.conftest import ROOT
+from tests.oci_registry import oci_registry
+from tests.waiting import until
 
 pytestmark = pytest.mark.images
 
@@ -19,6 +22,39 @@ def test_refuses_an_unknown_flag(engine, model_server_image):
 
 def test_the_healthcheck_fails_without_a_server(engine, model_server_image):
     assert not engine.start(model_server_image, "--port=8600").healthy()
+
+
+def test_pulls_models_as_an_init_container(engine, model_server_image):
+    arguments = ("pull", "--models=/tmp/models", "/models/cnn/1")
+    container = engine.start(model_server_image, *arguments, options=("--entrypoint=rockstar",))
+    assert container.wait() == 0, container.logs()
+    assert container.logs().startswith("cnn version 1 is now at /tmp/models/cnn/1 (")
+
+
+def test_serves_a_model_of_an_image_volume(engine, model_server_image, trained_models, tmp_path):
+    """As Kubernetes mounts what `rockstar push` makes."""
+    with oci_registry(tmp_path) as address:
+        image = f"{address}/models/cnn"
+        push(trained_models.workdir / "models", "cnn", 1, f"oci://{image}")
+        engine.podman("pull", "--quiet", "--tls-verify=false", f"{image}:1")
+    try:
+        container = engine.start(
+            model_server_image,
+            *("--rest_api_port=8501", "--model_name=cnn", "--model_base_path=/mnt/cnn/models"),
+            options=(
+                '--entrypoint=["python", "-m", "rockstar_serving.model_server"]',
+                f"--mount=type=image,source={image}:1,destination=/mnt/cnn",
+            ),
+        )
+        probe = ("python", "-m", "rockstar_serving.probe")
+        url = "http://127.0.0.1:8501/v1/models/cnn/metadata"
+        until(lambda: container.run(*probe, url).returncode == 0, 60, "a loaded model")
+        assert "Read-only file system" in container.run("touch", "/mnt/cnn/models/2").stderr
+        # Before its image.
+        engine.podman("rm", "--force", "--time=0", container.id)
+        engine._started.remove(container.id)
+    finally:
+        engine.podman("rmi", f"{image}:1")
 
 
 @pytest.mark.parametrize(
