@@ -39,7 +39,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
     ("line", "code", "message"),
     [
         ("trian", 2, "did you mean train?"),
-        ("xyzzy", 2, "there are train, import, serve"),
+        ("xyzzy", 2, "there are train, "),
         ("train --epoch 3 cnn", 2, "--epochs"),
         ("train", 2, "say which model: linear, logistic, mlp, cnn; or give --config FILE"),
         ("train rnn", 2, "'linear', 'logistic', 'mlp', 'cnn'"),
