@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 
 def make_stand_in(environment: dict[str, str]) -> str:
-    """An image in place of python:3.13-slim-trixie, with Debian 12 and its Python; built once per machine."""
-    name = "localhost/rockstartf-stand-in:bookworm"
+    """An image like python:3.13-slim-trixie from Debian's packages; built once per machine."""
+    name = "localhost/rockstartf-stand-in:trixie"
     exists = subprocess.run(["podman", "image", "exists", name], env=environment, check=False)
     if exists.returncode == 0:
         return name
@@ -21,7 +21,7 @@ def make_stand_in(environment: dict[str, str]) -> str:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         '--customize-hook=ln -s python3 "$1/usr/bin/python"',
         '--customize-hook=rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
-        "bookworm",
+        "trixie",
     ]
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     into = ["podman", "import", "--quiet", f"--change=ENV {path}", "-", name]
