@@ -96,9 +96,18 @@ def _copy_notebooks(_app: Sphinx) -> None:
     shutil.copytree(ROOT / "notebooks" / "rockstar_notebooks", lecture)
 
 
+def _hide_source_links(
+    _app: Sphinx, document: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    # The theme would link to the copies, which are not in the repository.
+    if document.startswith("lecture/"):
+        context["page_source_suffix"] = ""
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the changes to pages."""
     app.connect("builder-inited", _copy_notebooks)
+    app.connect("html-page-context", _hide_source_links)
     app.connect("source-read", _read)
     app.connect("include-read", _read_included)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
