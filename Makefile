@@ -10,7 +10,7 @@ TRAIN = .[train]
 DEV = .[train,dev,docs,otel]
 # pip with one line of progress on a terminal, and only its errors elsewhere.
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
-PIN = uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 HASH = $(PIN) --generate-hashes --constraint constraints.txt pyproject.toml
 REVISION = $(shell git rev-parse --short HEAD)
 
@@ -93,7 +93,7 @@ format: .venv/dev.stamp  ## format the code and fix lint errors
 generate: .venv/dev.stamp  ## regenerate the message classes from their .proto files
 	$(BIN)/python -m grpc_tools.protoc -I contract --python_out=contract --pyi_out=contract $(MESSAGES)/*.proto
 
-lock:  ## pin every dependency again, with hashes for the images (needs uv)
+lock: .venv/dev.stamp  ## pin every dependency again, with hashes for the images
 	$(PIN) --all-extras pyproject.toml --output-file constraints.txt
 	echo hatchling | $(HASH) - --output-file requirements/gateway.txt
 	echo hatchling | $(HASH) - --extra serve --extra storage --output-file requirements/model-server.txt

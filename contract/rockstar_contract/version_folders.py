@@ -15,6 +15,8 @@ from pathlib import Path
 
 # Prefix of the folder of a held version.
 HELD_PREFIX = "held-"
+# In a version folder: predicts one example, on phones and in browsers, and contains the contract.
+EDGE_FILE = "edge.tflite"
 _INCOMING = ".incoming-"
 _LOCK = ".lock"
 _LAST_REMOVED = ".last-removed"

@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from rockstar_contract.contract import CONTRACT_FILE, Contract, ContractError, ImageInput
 from rockstar_contract.text_files import read_text
-from rockstar_serving.gateway.pages import EDGE_FILE, LITERT, PAGES, litert_version
+from rockstar_contract.version_folders import EDGE_FILE
+from rockstar_serving.gateway.pages import LITERT, PAGES, litert_version
 from rockstar_serving.model_folder import ModelFolderError
 
 HOW_TO_GET_LITERT = "run `make litert-web` in a checkout, or install a released wheel"

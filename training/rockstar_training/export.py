@@ -54,6 +54,7 @@ from rockstar_contract.contract import (
 )
 from rockstar_contract.manifest import write_manifest
 from rockstar_contract.version_folders import (
+    EDGE_FILE,
     HELD_PREFIX,
     held_versions,
     incoming,
@@ -66,7 +67,6 @@ from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
 from rockstar_training.prepared_data import GoldenSamples, MemoryExamples, PreparedData
 from rockstar_training.readback import (
-    EDGE_FILE,
     LITERT_FILE,
     Arrays,
     litert_predictor,

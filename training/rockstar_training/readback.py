@@ -25,6 +25,7 @@ from rockstar_contract.contract import (
     TensorInput,
 )
 from rockstar_contract.inputs import prepare
+from rockstar_contract.version_folders import EDGE_FILE
 from rockstar_training import signatures
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor
@@ -34,7 +35,6 @@ from rockstar_training.tensorflow_setup import SavedModel, tf
 from rockstar_training.tflite_metadata import contract_files, packed_files
 
 LITERT_FILE = "model.tflite"
-EDGE_FILE = "edge.tflite"
 # Largest difference of probabilities; of other outputs, as a share of the largest value, or of the
 # target's standard deviation if that is known.
 TOLERANCE = 1e-4

@@ -18,8 +18,6 @@ from rockstar_serving.gateway.state import gateway
 PAGES = Path(__file__).parent
 # LiteRT for browsers, which `make litert-web` fetches.
 LITERT = PAGES / "litert"
-# In the folder of a version: predicts one example, and contains the contract.
-EDGE_FILE = "edge.tflite"
 _WASM_POLICY = PAGE_HEADERS["Content-Security-Policy"].replace(
     "default-src 'self';", "default-src 'self'; script-src 'self' 'wasm-unsafe-eval';"
 )

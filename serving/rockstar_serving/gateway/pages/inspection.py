@@ -31,7 +31,7 @@ from rockstar_contract.images import decode_image
 from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import ManifestError, check_manifest
 from rockstar_contract.text_files import open_regular
-from rockstar_contract.version_folders import served_versions
+from rockstar_contract.version_folders import EDGE_FILE, served_versions
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import hold, read_examples, whole_body
 from rockstar_serving.gateway.context import context
@@ -39,7 +39,6 @@ from rockstar_serving.gateway.errors import ProblemError, not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
 from rockstar_serving.gateway.state import gateway
 
-_EDGE_FILE = "edge.tflite"
 _CARD_FILE = "assets.extra/model_card.md"
 _MAX_EDGE_BYTES = 64 * 2**20
 # Layers with more channels or units are drawn in part.
@@ -66,7 +65,7 @@ def describe(model: str) -> ResponseReturnValue:
     found = {"layers": False, "card": False, "report": False}
     if folder is not None:
         is_image = isinstance(contract.input, ImageInput)
-        found["layers"] = is_image and (folder / _EDGE_FILE).is_file()
+        found["layers"] = is_image and (folder / EDGE_FILE).is_file()
         found["card"] = (folder / _CARD_FILE).is_file()
         found["report"] = _report(folder).is_file()
     return jsonify({"model": model, "version": contract.version} | found)
@@ -98,7 +97,7 @@ def inspect(model: str) -> ResponseReturnValue:
         try:
             layers, nearest = _look_inside(folder, tensor, contract)
         except FileNotFoundError:
-            log.info("%s has no %s: its layers cannot be shown", folder, _EDGE_FILE)
+            log.info("%s has no %s: its layers cannot be shown", folder, EDGE_FILE)
         except (ManifestError, OSError, ValueError, RuntimeError, KeyError) as error:
             log.warning("the layers of %s cannot be shown: %s", folder, error)
     return jsonify(
@@ -119,10 +118,10 @@ def edge(model: str) -> Response:
     version, _ = version_or_label(arguments("version"))
     version = _contract(model, version, None).version
     folder = _version_folder(model, version)
-    if folder is None or not (folder / _EDGE_FILE).is_file():
-        why = f"This gateway has no {_EDGE_FILE} of {model} version {version}."
+    if folder is None or not (folder / EDGE_FILE).is_file():
+        why = f"This gateway has no {EDGE_FILE} of {model} version {version}."
         raise ProblemError(HTTPStatus.NOT_FOUND, why)
-    return send_file(folder / _EDGE_FILE, "application/octet-stream")
+    return send_file(folder / EDGE_FILE, "application/octet-stream")
 
 
 @_blueprint.post("/page/models/<model>/corrections")
@@ -229,8 +228,8 @@ def _look_inside(
     folder: Path, tensor: NDArray[np.float32], contract: Contract
 ) -> tuple[list[Activation], list[dict[str, str]]]:
     """Run the network on a prepared image; return its layers and the nearest examples."""
-    hold(3 * min((folder / _EDGE_FILE).stat().st_size, _MAX_EDGE_BYTES))
-    layers = LayerReader(_read(folder, _EDGE_FILE)).run(tensor)
+    hold(3 * min((folder / EDGE_FILE).stat().st_size, _MAX_EDGE_BYTES))
+    layers = LayerReader(_read(folder, EDGE_FILE)).run(tensor)
     if not (folder / NEIGHBORS_FILE).exists():
         return layers, []
     found = Neighbors.from_bytes(_read(folder, str(NEIGHBORS_FILE)))
