@@ -56,8 +56,11 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         "train",
         "logistic",
         "--watch",
+        # Long enough to press a button meanwhile.
         "--epochs",
-        "12",
+        "80",
+        "--patience",
+        "0",
         "--workdir",
         str(tmp_path),
     ]
@@ -90,12 +93,12 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         page.get_by_role("button", name="Set").click()
         page.get_by_role("button", name="Resume").click()
         slow.click()
-        expect(state).to_contain_text("Finished as logistic-1: 12 epochs, accuracy 0.9")
+        expect(state).to_contain_text("Finished as logistic-1: 80 epochs, accuracy 0.9")
         expect(page.get_by_role("status")).to_contain_text("Finished as logistic-1")
         assert training.wait(60) == 0
     assert "changed by request, at last to 0.02" in output.read_text()
     # What was shown stays.
-    expect(answer).to_have_text("1 after epoch 12")
+    expect(answer).to_have_text("1 after epoch 80")
     expect(page.get_by_role("img", name="Weights of 7")).to_be_visible()
     expect(page.get_by_role("img", name="Loss. training: from")).to_be_visible()
     table = page.get_by_role("table", name="examples are right")
@@ -103,9 +106,9 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
     diagonal = [int(text) for text in table.locator(".right").all_text_contents()]
     assert sum(diagonal) > 55
     page.get_by_label("Epoch", exact=True).fill("1")
-    expect(answer).not_to_have_text("1 after epoch 12")
+    expect(answer).not_to_have_text("1 after epoch 80")
     page.get_by_role("button", name="Latest").click()
-    expect(answer).to_have_text("1 after epoch 12")
+    expect(answer).to_have_text("1 after epoch 80")
 
 
 def test_the_page_tells_that_the_server_is_gone_and_comes_back(page: Page, tmp_path: Path) -> None:
