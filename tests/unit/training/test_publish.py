@@ -145,8 +145,9 @@ def test_versions_have_the_read_permissions_of_the_parent(tmp_path):
 
 KILLS = 20
 FILES = 12
-# Publishes forever, and writes a byte for every file system operation that Python audits, so that
-# the test knows the progress without a clock.
+# For each line, starts a process that publishes forever, and writes its id; a line when it has ended.
+# It writes a byte for every file system operation that Python audits, so that the test knows the
+# progress without a clock.
 PUBLISH_FOREVER = """
 import os, sys
 from pathlib import Path
@@ -154,10 +155,15 @@ from tests.unit.training.test_publish import fill
 from rockstar_training.export import publication
 
 WATCHED = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir")
-sys.addaudithook(lambda event, _: os.write(1, b".") if event in WATCHED else None)
-while True:
-    with publication(Path(sys.argv[1])) as incoming:
-        fill(incoming.folder)
+for _ in sys.stdin:
+    if not os.fork():
+        os.write(1, b"%d\\n" % os.getpid())
+        sys.addaudithook(lambda event, _: os.write(1, b".") if event in WATCHED else None)
+        while True:
+            with publication(Path(sys.argv[1])) as incoming:
+                fill(incoming.folder)
+    os.wait()
+    os.write(1, b"\\n")
 """
 TRAIN_ON_A_SMALL_DISK = """
 import resource, sys
@@ -189,22 +195,30 @@ def test_killed_at_random_moments(tmp_path):
     folder = tmp_path / "models" / "toy"
     chance = random.Random(20)
     left_behind = 0
-    for _ in range(KILLS):
-        with subprocess.Popen(
-            [sys.executable, "-c", PUBLISH_FOREVER, folder], stdout=subprocess.PIPE, bufsize=0
-        ) as publisher:
-            assert publisher.stdout is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", PUBLISH_FOREVER, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as publishers:
+        assert publishers.stdin is not None
+        assert publishers.stdout is not None
+        for _ in range(KILLS):
+            publishers.stdin.write(b"\n")
+            pid = int(publishers.stdout.readline())
             # Up to two publications after the start, at any point.
             for _ in range(chance.randint(30, 200)):
-                assert publisher.stdout.read(1)
-            publisher.kill()
-        require_whole(folder)
-        left_behind += any(folder.glob(".incoming-*"))
-        with publication(folder) as incoming:
-            assert [*folder.glob(".incoming-*")] == [incoming.folder]
-            fill(incoming.folder)
-        require_whole(folder)
-        assert versions(folder)[-1] == incoming.version
+                assert publishers.stdout.read(1) == b"."
+            os.kill(pid, signal.SIGKILL)
+            publishers.stdout.readline()
+            require_whole(folder)
+            left_behind += any(folder.glob(".incoming-*"))
+            with publication(folder) as incoming:
+                assert [*folder.glob(".incoming-*")] == [incoming.folder]
+                fill(incoming.folder)
+            require_whole(folder)
+            assert versions(folder)[-1] == incoming.version
+        publishers.stdin.close()
     # Otherwise nothing was interrupted, and the test proves nothing.
     assert left_behind > KILLS // 2
 
