@@ -37,7 +37,7 @@ litert-web: .venv/train.stamp  ## fetch LiteRT for browsers (needs npm), for `ro
 
 test: .venv/dev.stamp  ## run the tests
 	@# In order of the folders: whole services first, which take longest, so that no process waits at the end.
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 versions: .venv/dev.stamp  ## serve with the lowest and newest allowed packages (TF=2.21: its tests)
 	@$(BIN)/python -m tests.versions $(if $(TF),--tensorflow $(TF)) $(ARGS)

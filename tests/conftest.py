@@ -44,14 +44,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--python-image", help="base image, instead of one from Debian's packages")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several pytest processes, keep tests that share expensive fixtures in one."""
-    for item in items:
-        folder = item.path.parent
-        together = folder if folder.name in ("containers", "browser") else item.path
-        item.add_marker(pytest.mark.xdist_group(str(together)))
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show measurements, the property `measured` of tests."""
     reports = terminalreporter.getreports("passed")
