@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,9 +57,9 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         "train",
         "logistic",
         "--watch",
-        # Long enough to press a button meanwhile.
+        # Long enough to press buttons meanwhile.
         "--epochs",
-        "80",
+        "2000",
         "--patience",
         "0",
         "--workdir",
@@ -93,12 +94,18 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         page.get_by_role("button", name="Set").click()
         page.get_by_role("button", name="Resume").click()
         slow.click()
-        expect(state).to_contain_text("Finished as logistic-1: 80 epochs, accuracy 0.9")
+        expect(slow).to_have_attribute("aria-pressed", "false")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Stop and keep").click()
+        finished = re.compile(r"Finished as logistic-1: \d+ epochs, accuracy 0\.9")
+        expect(state).to_contain_text(finished)
         expect(page.get_by_role("status")).to_contain_text("Finished as logistic-1")
         assert training.wait(60) == 0
     assert "changed by request, at last to 0.02" in output.read_text()
     # What was shown stays.
-    expect(answer).to_have_text("1 after epoch 80")
+    latest = re.compile(r"^1 after epoch \d+$")
+    expect(answer).to_have_text(latest)
+    shown = str(answer.text_content())
     expect(page.get_by_role("img", name="Weights of 7")).to_be_visible()
     expect(page.get_by_role("img", name="Loss. training: from")).to_be_visible()
     table = page.get_by_role("table", name="examples are right")
@@ -106,9 +113,9 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
     diagonal = [int(text) for text in table.locator(".right").all_text_contents()]
     assert sum(diagonal) > 55
     page.get_by_label("Epoch", exact=True).fill("1")
-    expect(answer).not_to_have_text("1 after epoch 80")
+    expect(answer).not_to_have_text(shown)
     page.get_by_role("button", name="Latest").click()
-    expect(answer).to_have_text("1 after epoch 80")
+    expect(answer).to_have_text(shown)
 
 
 def test_the_page_tells_that_the_server_is_gone_and_comes_back(page: Page, tmp_path: Path) -> None:
