@@ -278,8 +278,8 @@ class WatchPage:
                     quiet = False
                 if check and run is not None and found == "running":
                     run.keep_open()
-                # What the training wrote last comes first.
-                if quiet and found != states[number]:
+                # What the training wrote last comes first; while it runs, it may always have more.
+                if (quiet or found == "running") and found != states[number]:
                     states[number] = found
                     yield _message({"run": number, "state": found, "name": folder.name})
             if quiet and ended:
