@@ -1,10 +1,10 @@
 // The page: sends the drawing or image to every model that takes images, and rows to those of tables.
 
 import { Card } from "./cards.js";
-import { Drawing, drawStrokes } from "./drawing.js";
+import { Drawing } from "./drawing.js";
 import { compare } from "./in_browser.js";
 import { Inside } from "./inside.js";
-import { SAMPLES } from "./samples.js";
+import { sampleButtons } from "./samples.js";
 import { BadInput, correct, describe, explain, listModels, predict } from "./service.js";
 import { Snippets } from "./snippets.js";
 import { RowForm } from "./tables.js";
@@ -250,20 +250,6 @@ async function load() {
   }
 }
 
-function showSamples() {
-  for (const [label, strokes] of Object.entries(SAMPLES)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-label", `Sample ${label}`);
-    const small = document.createElement("canvas");
-    small.width = small.height = 64;
-    drawStrokes(small, strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
-    button.append(small);
-    button.addEventListener("click", () => drawing.show(strokes));
-    find("samples").append(button);
-  }
-}
-
 photo.addEventListener("error", hidePhoto);
 find("clear").addEventListener("click", () => {
   forgetFile();
@@ -292,5 +278,5 @@ paper.addEventListener("drop", (event) => {
   choose(event.dataTransfer.files[0]);
 });
 
-showSamples();
+find("samples").append(...sampleButtons(drawing));
 load();

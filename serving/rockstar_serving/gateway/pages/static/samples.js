@@ -1,3 +1,5 @@
+import { drawStrokes } from "./drawing.js";
+
 // Digits as pen strokes, in a square of side 100.
 export const SAMPLES = {
   0: [[[50, 16], [33, 24], [25, 45], [27, 68], [40, 84], [58, 84], [72, 68], [75, 45], [67, 24], [50, 16]]],
@@ -11,3 +13,18 @@ export const SAMPLES = {
   8: [[[66, 24], [52, 15], [36, 22], [36, 36], [50, 47], [66, 60], [67, 76], [51, 85], [34, 77], [35, 61], [50, 48], [64, 37], [66, 24]]],
   9: [[[68, 34], [58, 46], [42, 46], [32, 34], [38, 20], [54, 15], [68, 24], [68, 40], [63, 64], [52, 85]]],
 };
+
+// A button for each sample, which draws it; of some labels only, if they are given.
+export function sampleButtons(drawing, labels = Object.keys(SAMPLES)) {
+  return Object.entries(SAMPLES).filter(([label]) => labels.includes(label)).map(([label, strokes]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-label", `Sample ${label}`);
+    const small = document.createElement("canvas");
+    small.width = small.height = 64;
+    drawStrokes(small, strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
+    button.append(small);
+    button.addEventListener("click", () => drawing.show(strokes));
+    return button;
+  });
+}

@@ -2,7 +2,7 @@
 
 import { BrowserModel, pixelsOf, startLiteRT } from "./browser_model.js";
 import { Drawing, drawStrokes } from "./drawing.js";
-import { SAMPLES } from "./samples.js";
+import { sampleButtons } from "./samples.js";
 
 const find = (id) => document.getElementById(id);
 const MOST_BARS = 10;
@@ -119,21 +119,6 @@ function forgetFile() {
   find("photo").hidden = true;
 }
 
-function showSamples({ labels }) {
-  for (const [label, strokes] of Object.entries(SAMPLES)) {
-    if (!labels.includes(label)) continue;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.setAttribute("aria-label", `Sample ${label}`);
-    const small = document.createElement("canvas");
-    small.width = small.height = 64;
-    drawStrokes(small, strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
-    button.append(small);
-    button.addEventListener("click", () => drawing.show(strokes));
-    find("samples").append(button);
-  }
-}
-
 // A file in this page: base64 of gzip, in an element that browsers do not run.
 async function embedded(id) {
   const bytes = Uint8Array.from(atob(find(id).textContent), (character) => character.charCodeAt(0));
@@ -154,7 +139,7 @@ async function load() {
   // LiteRT tells loaders from folders by the ending.
   const litert = await startLiteRT({ module: script(module), loader: `${script(loader)}#.js` });
   model = await BrowserModel.load(litert, tflite);
-  showSamples(model.contract);
+  find("samples").append(...sampleButtons(drawing, model.contract.labels));
   await predict();
   return model;
 }
