@@ -17,10 +17,11 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import Example, prepare
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.bodies import hold, read_examples
+from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
+from rockstar_serving.gateway.receiving import hold
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.occlusion import (
     Occlusion,

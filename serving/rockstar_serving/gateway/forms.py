@@ -80,7 +80,7 @@ def read_form(content_type: str, chunks: Iterable[bytes]) -> list[Part]:
     )
     parts: list[Part] = []
     segment: MultipartSegment | None = None
-    data = bytearray()  # see bodies.whole_body
+    data = bytearray()  # see receiving.whole_body
     received = 0
     try:
         for chunk in chunks:

@@ -22,7 +22,7 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import leaf_types
 from rockstar_serving import installed_version
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import check_json, require_few, whole_body
+from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import (
     RETRY_AFTER,
@@ -31,6 +31,7 @@ from rockstar_serving.gateway.errors import (
     UnknownNameError,
 )
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
+from rockstar_serving.gateway.receiving import check_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api.open_inference import (
     DATATYPES,

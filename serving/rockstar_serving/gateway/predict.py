@@ -31,9 +31,10 @@ from rockstar_serving.gateway.answers import (
     postprocess,
 )
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few, reserve
+from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found
+from rockstar_serving.gateway.receiving import reserve
 from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.status import Code
 

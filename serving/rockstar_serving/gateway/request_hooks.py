@@ -23,7 +23,6 @@ from rockstar_serving.gateway.authentication import (
     require_key,
     trusted_addresses,
 )
-from rockstar_serving.gateway.bodies import received
 from rockstar_serving.gateway.context import (
     TIMEOUT_HEADER,
     RequestContext,
@@ -34,6 +33,7 @@ from rockstar_serving.gateway.context import (
     set_context,
 )
 from rockstar_serving.gateway.errors import rejection
+from rockstar_serving.gateway.receiving import received
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import Gateway, reset_gateway, set_gateway
 from tfs_api.model_ref import path_of

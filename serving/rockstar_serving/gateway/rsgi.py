@@ -32,7 +32,11 @@ from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import presented_key, require_key
 from rockstar_serving.gateway.backends import AsyncBatching, BatchLimits
-from rockstar_serving.gateway.bodies import (
+from rockstar_serving.gateway.call_threads import CallThreads
+from rockstar_serving.gateway.context import RequestContext, context, set_context
+from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
+from rockstar_serving.gateway.observers import Observer
+from rockstar_serving.gateway.receiving import (
     SMALL_CHUNK,
     hold_body,
     not_chunks,
@@ -41,10 +45,6 @@ from rockstar_serving.gateway.bodies import (
     too_slow,
     truncated,
 )
-from rockstar_serving.gateway.call_threads import CallThreads
-from rockstar_serving.gateway.context import RequestContext, context, set_context
-from rockstar_serving.gateway.errors import HttpResponse, ProblemError, rejection
-from rockstar_serving.gateway.observers import Observer
 from rockstar_serving.gateway.request_hooks import (
     invalid_host,
     new_context,

@@ -19,9 +19,10 @@ from rockstar_client.backend import Metadata, Query, TensorResponse
 from rockstar_client.errors import CallError, InvalidRequestError, NotFoundError
 from rockstar_client.predictor import Steps
 from rockstar_serving.gateway.api import Api, respond
-from rockstar_serving.gateway.bodies import check_json, require_few, whole_body
+from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError
+from rockstar_serving.gateway.receiving import check_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest

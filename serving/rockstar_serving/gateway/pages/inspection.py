@@ -33,10 +33,11 @@ from rockstar_contract.manifest import ManifestError, check_manifest
 from rockstar_contract.text_files import open_regular
 from rockstar_contract.version_folders import EDGE_FILE, served_versions
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.bodies import hold, read_examples, whole_body
+from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import ProblemError, not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
+from rockstar_serving.gateway.receiving import hold, whole_body
 from rockstar_serving.gateway.state import gateway
 
 _CARD_FILE = "assets.extra/model_card.md"

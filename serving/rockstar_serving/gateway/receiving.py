@@ -1,0 +1,289 @@
+"""Receives request bodies within limits of size, time and memory, and decompresses them."""
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import ClientDisconnected
+
+from rockstar_contract.csv_rows import MAX_GZIP_MEMBERS
+from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_serving.gateway.admission import Upload
+from rockstar_serving.gateway.context import RequestContext, context
+from rockstar_serving.gateway.errors import ProblemError, rejection
+from rockstar_serving.gateway.settings import GatewayConfig
+from rockstar_serving.gateway.state import Gateway, gateway
+from tfs_api.status import Code
+
+# A body of this size needs no memory to speak of.
+PLAIN_BODY = 128 * 1024
+# Bytes at the start of each body that do not count.
+_UNCOUNTED = 256 * 1024
+# Most values of a JSON document: a few bytes each, but many in memory.
+_MAX_VALUES = 1_500_000
+# Most names in the objects of a JSON document, which take far longer than its values.
+_MAX_NAMES = 300_000
+# Twice what they take: parsing holds the interpreter's lock, so that more at a time would not be
+# faster, and other requests would wait longer.
+_LIST_BYTES, _VALUE_BYTES = 160, 64
+_CHUNK = 64 * 1024
+# Of a chunked body, whose chunks may be tiny.
+_CHUNKED_PIECE = 16 * 1024
+SMALL_CHUNK = 64
+# Not codings: clients often put the charset here.
+_NO_CODINGS = ("identity", "utf-8", "utf8")
+_GZIP_STARTS = b"\x1f"
+
+
+def whole_body(current: RequestContext, config: GatewayConfig) -> bytes:
+    """The body of a request, decompressed; raises what body_chunks() does."""
+    # Not a list of chunks: freed between other objects, they would keep the process large.
+    body = io.BytesIO()
+    for chunk in body_chunks(current, config):
+        body.write(chunk)
+    return body.getvalue()
+
+
+def body_chunks(current: RequestContext, config: GatewayConfig) -> Iterator[bytes]:
+    """The body of a request, decompressed, in chunks as they arrive.
+
+    Raises:
+        InvalidInputError: while iterating: the body is truncated, or not compressed as declared.
+        ProblemError: while iterating: it takes too long, or there is no room for a slow upload any
+            more; or at once: unknown Content-Encoding.
+        TooLargeError: larger than config.max_body_bytes, as sent or decompressed.
+    """
+    header = current.header("content-encoding") or ""
+    words = [word.strip().lower() for word in header.split(",")] if header else ()
+    codings = [word.removeprefix("x-") for word in words if word and word not in _NO_CODINGS]
+    if not codings:
+        return current.receive()
+    if codings in (["gzip"], ["deflate"]):
+        return _decompressed(current.receive(), codings[0], config.max_body_bytes)
+    error = InvalidInputError(
+        "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
+    )
+    raise ProblemError(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        str(error),
+        Code.INVALID_ARGUMENT,
+        field=error.field,
+        expected=error.expected,
+        got=error.got,
+        hint="Send it uncompressed, or with one of these.",
+        headers={"Accept-Encoding": "gzip, deflate"},
+    )
+
+
+def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
+    """The body of the current WSGI request as sent; raises what body_chunks() does."""
+    environ = request.environ
+    most, length = here.config.max_body_bytes, request.content_length
+    if length is not None and length > most:
+        raise too_large(most, f"{length:,} bytes")
+    if length is None and "wsgi.input_terminated" not in environ:
+        return
+    # A chunked body does not declare its length.
+    end, piece = (most + 1, _CHUNKED_PIECE) if length is None else (length, _CHUNK)
+    stream = environ["wsgi.input"]
+    upload = Upload(here.uploads, current, environ.get("gunicorn.socket"))
+    try:
+        while (
+            upload.received < end
+            and not upload.costly
+            and (data := upload.read(stream, min(piece, end - upload.received)))
+        ):
+            hold_body(upload.received, len(data))
+            yield data
+    except ProblemError:
+        raise
+    except OSError as error:
+        if not upload.ended:
+            raise ClientDisconnected from error
+    except Exception as error:  # from the server's parser of chunks
+        if not upload.ended:
+            raise not_chunks() from error
+    finally:
+        current.uploading += upload.seconds
+    if upload.late:
+        raise too_slow(here.uploads.seconds)
+    if current.verdict != "admitted" and not upload.admit():
+        raise rejection(current.verdict)
+    if upload.received > most:
+        raise too_large(most, "more")
+    if upload.costly:
+        raise small_chunks()
+    if length is not None and upload.received < length:
+        current.unread = True  # the connection ends
+        raise truncated(length)
+    current.unread = False
+
+
+def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[bytes]:
+    """Decompress chunk by chunk; holds little more than one at a time."""
+    inflater: Any = None
+    produced = members = 0
+    try:
+        # Small pieces, because zlib copies the rest of one again and again.
+        pieces = (
+            chunk[at : at + _CHUNK] for chunk in chunks for at in range(0, len(chunk), _CHUNK)
+        )
+        for piece in pieces:
+            data, more = piece, True
+            while more:
+                if inflater is None or inflater.eof:
+                    # gzip may have several members; other trailing data is ignored, as by gzip(1).
+                    is_member = coding == "gzip" and data.startswith(_GZIP_STARTS)
+                    if inflater is not None and not is_member:
+                        break
+                    members += 1
+                    if members > MAX_GZIP_MEMBERS:
+                        raise _not_compressed(coding, f"more than {MAX_GZIP_MEMBERS:,} members")
+                    if coding == "gzip":
+                        window = 16 + zlib.MAX_WBITS
+                    else:
+                        # Half of all clients send raw deflate, without zlib's header.
+                        has_header = data[0] & 0x0F == zlib.DEFLATED
+                        window = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+                    inflater = zlib.decompressobj(window)
+                out = inflater.decompress(data, _CHUNK)
+                produced += len(out)
+                if produced > most:
+                    raise too_large(most, "more", " when decompressed")
+                hold_body(produced, len(out))
+                if out:
+                    yield out
+                data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+                more = bool(data) or (len(out) == _CHUNK and not inflater.eof)
+    except zlib.error as error:
+        reason = str(error).rpartition(": ")[2]  # without zlib's own number
+        raise _not_compressed(coding, f"something else ({reason})") from error
+    if inflater is not None and not inflater.eof:
+        raise _not_compressed(coding, "a body that ends too early")
+
+
+def _not_compressed(coding: str, got: str) -> InvalidInputError:
+    return InvalidInputError(
+        "body",
+        expected=f"{coding}, as Content-Encoding says",
+        got=got,
+        hint="leave the header out where the body is not compressed",
+    )
+
+
+def hold_body(received: int, more: int) -> None:
+    """Count bytes of the current request's body, which stay in memory until it ends.
+
+    Args:
+        received: bytes of this body so far; the first ones are not counted.
+        more: how many of them are new.
+
+    Raises:
+        ProblemError: the bodies of all requests take too much.
+    """
+    if received > _UNCOUNTED:
+        bodies = gateway().memory.bodies
+        if bodies.enter(0, more) != "admitted":
+            raise rejection("full")
+        context().held.append(partial(bodies.leave, more))
+
+
+def reserve(here: Gateway, current: RequestContext | None, size: int) -> Callable[[], None]:
+    """Wait until there are `size` bytes of memory.
+
+    Args:
+        here: limits it.
+        current: the request; None if it may be over.
+        size: in bytes.
+
+    Returns:
+        A function that gives them back.
+
+    Raises:
+        DeadlineExceededError: the time is over.
+        ProblemError: too many requests wait.
+    """
+    limit = here.memory.decoding(size)
+    size = min(size, limit.most)  # a larger input is alone
+    verdict = limit.enter(0, size)
+    if verdict == "late":
+        # Others may run meanwhile.
+        is_admitted = current is not None and current.verdict == "admitted"
+        if is_admitted:
+            here.admission.leave()
+        try:
+            timeout = current.time_left() if current else here.config.request_timeout
+            verdict = limit.enter(timeout, size)
+        finally:
+            if is_admitted:
+                here.admission.resume()
+    if verdict != "admitted":
+        raise rejection(verdict if current else "late")
+    return partial(limit.leave, size)
+
+
+def hold(size: int) -> None:
+    """Reserve memory for the current request until it ends; raises what reserve() does."""
+    current = context()
+    current.held.append(reserve(gateway(), current, size))
+
+
+def check_json(body: bytes) -> None:
+    """Check the number of values in a JSON document before it is parsed, and reserve their memory.
+
+    Raises:
+        TooLargeError: more than _MAX_VALUES.
+        DeadlineExceededError, ProblemError: see reserve().
+    """
+    if len(body) <= PLAIN_BODY:
+        return
+    lists, values = body.count(b"[") + body.count(b"{"), body.count(b",")
+    names = body.count(b":")
+    if lists + values > _MAX_VALUES or names > _MAX_NAMES:
+        raise TooLargeError(
+            "body",
+            expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
+            f"{_MAX_NAMES:,} names",
+            got=f"{lists + values:,} and {names:,}",
+            hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
+        )
+    hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)
+
+
+def too_large(most: int, got: str, which: str = "") -> TooLargeError:
+    """The error for a body of more than `most` bytes."""
+    expected = f"at most {most:,} bytes{which}"
+    return TooLargeError("body", expected=expected, got=got, hint="send fewer or smaller inputs")
+
+
+def too_slow(seconds: float) -> ProblemError:
+    """The error for a body that did not arrive within `seconds`."""
+    return ProblemError(
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"The body did not arrive within {seconds:g} s.",
+        Code.DEADLINE_EXCEEDED,
+        hint="Send less at once, or over a faster connection.",
+    )
+
+
+def truncated(length: int) -> InvalidInputError:
+    """The error for a body that ends before its declared length."""
+    expected = f"{length:,} bytes, as Content-Length says"
+    hint = "check that the upload is complete"
+    return InvalidInputError("body", expected=expected, got="fewer", hint=hint)
+
+
+def not_chunks() -> InvalidInputError:
+    """The error for a chunked body that is malformed or ends too early."""
+    expected = "chunks, each after its size in hexadecimal digits, the last of size 0 (RFC 9112)"
+    return InvalidInputError("body", expected=expected, got="something else")
+
+
+def small_chunks() -> InvalidInputError:
+    """The error for a body in thousands of chunks that are smaller than SMALL_CHUNK."""
+    expected, got = f"chunks of {SMALL_CHUNK} bytes or more", "thousands of smaller ones"
+    return InvalidInputError("body", expected=expected, got=got, hint="send fewer chunks")
