@@ -239,7 +239,7 @@ class ColumnEffect(msgspec.Struct, frozen=True):
     effect: float
 
 
-class RowExplanation(msgspec.Struct, frozen=True):
+class RowExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """The effect of each column of a row on an answer.
 
     Attributes:

@@ -1,7 +1,6 @@
 """`POST /explain/<model>`: a heatmap of an image, or the effect of each column of a row."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from rockstar_client.calls import run
 from rockstar_client.errors import NotFoundError
 from rockstar_client.predictor import Predicted
-from rockstar_contract.contract import ImageInput, Input, TableInput
+from rockstar_client.results import ColumnEffect, Explanation, RowExplanation
+from rockstar_contract.contract import Input, TableInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import Example, prepare
 from rockstar_contract.tables import Adjustments
@@ -59,12 +59,10 @@ def explain(model: str) -> ResponseReturnValue:
             )
         example = examples[0]
     current.instances = 1
-    occlusion: Occlusion | None = None
     adjusted = Adjustments()
 
     def with_copies(spec: Input) -> NDArray[np.float32]:
         """The example and its changed copies, float32 [copies, *spec.shape]."""
-        nonlocal occlusion
         tensor = prepare(
             example.get(),
             spec,
@@ -75,76 +73,68 @@ def explain(model: str) -> ResponseReturnValue:
         )
         if isinstance(spec, TableInput):
             return replaced_rows(tensor, spec.columns)
-        most = min(_MAX_IMAGES, _MAX_BYTES // tensor.nbytes)
-        occlusion = plan(tensor.shape[0], tensor.shape[1], most)
-        return occlusion.images(tensor)
+        return _windows(tensor).images(tensor)
 
     try:
         steps = here.predictor.predict(current, with_copies, version=version, label=label)
         predicted = run(steps, here.predictor.send)
     except NotFoundError as error:
         raise run(not_found(model, version, label), here.backend.send) from error
-    contract, inputs = predicted.contract, predicted.inputs
+    contract, of = predicted.contract, given.get("of")
+    spec, inputs = contract.encoded, np.asarray(predicted.inputs)
     with current.phase("postprocess"):
-        if isinstance(contract.input, TableInput):
-            document = _row_document(predicted, example.get(), given.get("of"))
-            return jsonify({"model": model} | document | msgspec.to_builtins(adjusted))
-        if not (
-            occlusion and isinstance(contract.input, ImageInput) and not isinstance(inputs, dict)
-        ):
-            raise RuntimeError("the predictor did not call with_copies for an image")
-        index = _label_index(predicted, given.get("of"))
+        if isinstance(spec, TableInput):
+            explained = _explain_row(model, predicted, spec, example.get(), of)
+            return jsonify(msgspec.to_builtins(explained) | msgspec.to_builtins(adjusted))
+        index, occlusion = _label_index(predicted, of), _windows(inputs[0])
         scores = predicted.outputs[:, index]
         heatmap = occlusion.heatmap(scores)
         if request.accept_mimetypes.best_match([JSON, PNG]) == PNG:
-            return Response(draw(inputs[0], heatmap, contract.input.range), mimetype=PNG)
-        return jsonify(
-            model=model,
-            version=contract.version,
-            label=contract.labels[index],
-            score=float(scores[0]),
-            method="occlusion",
-            window=occlusion.window,
-            stride=occlusion.stride,
-            heatmap=np.round(heatmap, 6).tolist(),
+            return Response(draw(inputs[0], heatmap, spec.range), mimetype=PNG)
+        explanation = Explanation(
+            model,
+            contract.version,
+            contract.labels[index],
+            float(scores[0]),
+            "occlusion",
+            occlusion.window,
+            occlusion.stride,
+            np.round(heatmap, 6).tolist(),
         )
+        return jsonify(explanation)
 
 
-def _row_document(predicted: Predicted, row: Example, of: str | None) -> dict[str, Any]:
-    """The effect of each column on the answer, the strongest first."""
+def _windows(image: NDArray[np.float32]) -> Occlusion:
+    """The windows that cover an image, float32 [h, w, c]."""
+    return plan(image.shape[0], image.shape[1], min(_MAX_IMAGES, _MAX_BYTES // image.nbytes))
+
+
+def _explain_row(
+    model: str, predicted: Predicted, spec: TableInput, row: Example, of: str | None
+) -> RowExplanation:
+    """The effect of each column on the answer."""
     contract = predicted.contract
-    assert isinstance(contract.input, TableInput)  # noqa: S101
-    answer: dict[str, Any]
+    label = score = value = None
     if contract.task == "regression":
         if of is not None:
             raise InvalidInputError(
                 "of", expected="no label, as the model predicts a number", got=of[:40]
             )
         scores = predicted.outputs[:, 0]
-        answer = {"value": float(scores[0])}
+        value = float(scores[0])
     else:
         index = _label_index(predicted, of)
         scores = predicted.outputs[:, index]
-        answer = {"label": contract.labels[index], "score": float(scores[0])}
+        label, score = contract.labels[index], float(scores[0])
     cells = row if isinstance(row, Mapping) else {}
-    columns = []
-    effects = column_effects(scores).tolist()
-    for column, effect in zip(contract.input.columns, effects, strict=True):
-        value = cells.get(column.name)
-        columns.append(
-            {
-                "name": column.name,
-                "value": value if value == value else None,  # null for NaN
-                "replaced_by": typical_value(column),
-                "effect": effect,
-            }
-        )
-    return {
-        "version": contract.version,
-        **answer,
-        "method": "replacement",
-        "columns": sorted(columns, key=lambda column: -abs(column["effect"])),
-    }
+    columns = [
+        ColumnEffect(column.name, cells.get(column.name), typical_value(column), effect)
+        for column, effect in zip(spec.columns, column_effects(scores).tolist(), strict=True)
+    ]
+    columns.sort(key=lambda column: -abs(column.effect))
+    return RowExplanation(
+        model, contract.version, "replacement", columns, label=label, score=score, value=value
+    )
 
 
 def _label_index(predicted: Predicted, wanted: str | None) -> int:
