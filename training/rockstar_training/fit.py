@@ -7,7 +7,6 @@ restores neither early stopping nor the position in the data.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import math
@@ -25,13 +24,13 @@ from numpy.typing import NDArray
 from rockstar_training.augmentation import augmentation_for
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import StoppedError, TrainingError
-from rockstar_training.indexed_job import is_chief
+from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import AfterSteps, Live
 from rockstar_training.networks import Network, copy_weights, create, detach
 from rockstar_training.pipeline import Batch, Order, batches, in_memory, steps_per_epoch
 from rockstar_training.prepared_data import Part, Task
 from rockstar_training.progress import Epoch, Progress
-from rockstar_training.runs import LOGS_FOLDER, UNFINISHED_FOLDER
+from rockstar_training.runs import LOGS_FOLDER, UNFINISHED_FOLDER, locked
 from rockstar_training.tensorflow_setup import Tensor, dtype_policy, keras, tf
 
 # Steps per call of a compiled function: enough to make its overhead negligible, but Ctrl-C works.
@@ -44,6 +43,8 @@ _WARMUP = 0.05
 _SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
+# Of collective operations, if a worker ends.
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 # Not every one of the epochs shorter than this gets a checkpoint, as it costs a little time.
 SECONDS_BETWEEN = 2.0
 
@@ -155,9 +156,16 @@ def fit(
         if checkpoints is not None and checkpoints.saved:
             resume = f". The same command continues after epoch {checkpoints.saved}."
         raise StoppedError(f"{stopped}; nothing was published{resume}") from error
+    except _LOST as error:
+        if not has_several_workers():
+            raise
+        raise TrainingError(
+            f"another worker was lost in epoch {len(history) + 1} ({type(error).__name__}): start "
+            "all workers again with the same command, which continues from the last checkpoint"
+        ) from error
     notes = []
     if resumed:
-        notes.append(f"Training was interrupted before; it continued after epoch {resumed}.")
+        notes.append(f"Training continued from a checkpoint after epoch {resumed}.")
     if live is not None and live.stopped:
         notes.append(
             f"Training was stopped by request after epoch {len(history)} of {config.epochs}."
@@ -448,18 +456,6 @@ def unfinished_run(runs: Path, config: TrainConfig, train: Part) -> Iterator[Pat
         TrainingError: it cannot be written, or the same training runs in another process.
     """
     folder = unfinished_folder(runs, config, train)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
-    except OSError as error:
-        raise TrainingError(f"cannot write to {folder}: {error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrainingError(
-                f"the same training of {config.name} is already running in {runs.parent}: "
-                "wait for it, or give another --seed or --name"
-            ) from error
+    with locked(folder, f"training of {config.name}"):
         yield folder
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,21 +6,24 @@ The first worker, or the one called chief, publishes.
 
 The command starts one worker of a training Job on Kubernetes. Each pod of an Indexed Job has its
 index in JOB_COMPLETION_INDEX, and a name in a headless Service, <job>-<index>.<service>. TF_CONFIG
-is derived from them. TensorFlow waits for missing workers without a message. So each worker first
-listens on its own address until it has connected to all others once. Then TensorFlow takes over the
-port, and workers that start later connect to TensorFlow.
+is derived from them. TensorFlow waits for missing workers without a message, and may wait forever
+for one that was restarted. So all workers first connect to worker 0, which listens on its address
+until TensorFlow takes over the port. The connections stay open: when one of them breaks, a worker
+is lost, and all of them start again and continue from the last checkpoint.
 """
 
 import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import string
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -31,6 +34,10 @@ from rockstar_training.errors import ConfigError, TrainingError
 _PAUSE_S = 0.5
 _CONNECT_S = 2.0
 _LOG_EVERY_S = 10.0
+# Time in which a lost worker is noticed that made the command fail.
+_NOTICE_S = 5.0
+# Messages between workers: who connects, what worker 0 responds, and what both say at the end.
+_HELLO, _START, _DONE = b"rockstar worker %d\n", b"start\n", b"done\n"
 
 log = logging.getLogger(__name__)
 
@@ -67,63 +74,193 @@ def _role() -> tuple[dict[str, Any], str, int] | None:
     return cluster, kind, index
 
 
-def meet(
-    addresses: Sequence[str], index: int, patience: float, pause: Callable[[float], None]
-) -> None:
-    """Wait until the addresses of all workers accept connections, and accept them meanwhile.
+def meet(addresses: Sequence[str], index: int, patience: float) -> dict[int, socket.socket] | None:
+    """Wait until all workers are there; `patience` is the timeout in seconds.
 
-    Patience is the timeout in seconds; `pause` is time.sleep, or a test's replacement.
+    Returns:
+        Connections that stay open as long as a worker runs: of worker 0 to each of the others, of
+        the others to worker 0. None if the training is finished.
 
     Raises:
-        TrainingError: after the timeout, with the reason for each missing worker; or this worker's
-            port is taken.
+        TrainingError: after the timeout, with what is missing; or this worker's port is taken.
     """
-    _, own_port = _host_and_port(addresses[index])
-    missing = dict.fromkeys(sorted(set(range(len(addresses))) - {index}), "not tried yet")
     deadline = time.monotonic() + patience
+    if index:
+        return _reach_first(addresses, index, deadline)
+    links: dict[int, socket.socket] = {}
     logged = float("-inf")
-    try:
-        # The operating system accepts connections, which is all that peers need.
-        listener = socket.create_server(("", own_port), backlog=128)
-    except OSError as error:
-        raise TrainingError(f"cannot listen on this worker's port {own_port}: {error}") from error
-    with contextlib.closing(listener):
-        while True:
-            missing = {peer: why for peer in missing if (why := _unreachable(addresses[peer]))}
-            if not missing:
+    with _listen(addresses[0]) as listener:
+        while missing := sorted(set(range(1, len(addresses))) - set(links)):
+            names = ", ".join(f"worker {each} at {addresses[each]}" for each in missing)
+            if time.monotonic() > logged + _LOG_EVERY_S:
+                log.info("worker 0 waits for %s", names)
+                logged = time.monotonic()
+            if time.monotonic() > deadline:
+                raise TrainingError(_in_vain(0, names))
+            links |= _accept(listener, len(addresses))
+    for link in links.values():
+        _send(link, _START)
+    log.info("all %d workers are there", len(addresses))
+    return links
+
+
+def _reach_first(
+    addresses: Sequence[str], index: int, deadline: float
+) -> dict[int, socket.socket] | None:
+    """Connect to worker 0, and wait until it has met all."""
+    logged = float("-inf")
+    while True:
+        try:
+            link = socket.create_connection(_host_and_port(addresses[0]), timeout=_CONNECT_S)
+        except socket.gaierror:
+            why = "its name is not known yet"
+        except OSError as error:
+            why = error.strerror or "no answer"
+        else:
+            _keep_alive(link)
+            _send(link, _HELLO % index)
+            log.info("worker %d has reached worker 0, and waits for the others", index)
+            link.settimeout(max(_CONNECT_S, deadline - time.monotonic()))
+            answer = _receive(link)
+            if answer == _START:
                 log.info("all %d workers are there", len(addresses))
-                return
-            now = time.monotonic()
-            if now > logged + _LOG_EVERY_S:
-                log.info("worker %d waits for %s", index, _described(missing, addresses))
-                logged = now
-            if now > deadline:
-                raise TrainingError(
-                    f"worker {index} waited {patience:g} s in vain for "
-                    f"{_described(missing, addresses)}: see whether these pods are scheduled and "
-                    "what their logs say"
-                )
-            pause(_PAUSE_S)
+                return {0: link}
+            link.close()
+            if answer == _DONE:
+                return None
+            why = "it has not ended its earlier training" if answer else "it closed the connection"
+        missing = f"worker 0 at {addresses[0]} ({why})"
+        if time.monotonic() > logged + _LOG_EVERY_S:
+            log.info("worker %d waits for %s", index, missing)
+            logged = time.monotonic()
+        if time.monotonic() > deadline:
+            raise TrainingError(_in_vain(index, missing))
+        time.sleep(_PAUSE_S)
 
 
-def _unreachable(address: str) -> str:
-    """Return why an address does not accept connections; empty if it does."""
+def _in_vain(index: int, missing: str) -> str:
+    return (
+        f"worker {index} waited in vain for {missing}: see whether these pods are scheduled and "
+        "what their logs say, or set --patience to more seconds"
+    )
+
+
+def run(
+    command: Sequence[str],
+    environment: dict[str, str],
+    links: dict[int, socket.socket],
+    addresses: Sequence[str],
+    index: int,
+    patience: float,
+) -> int | None:
+    """Run the command of a worker; return its exit code, or None if all have to start again.
+
+    A worker that finished waits until worker 0 has finished, which publishes; if worker 0 is lost
+    before, it needs the others.
+    """
+    finished: set[int] = set()
+    with subprocess.Popen(command, env=environment) as child:
+        try:
+            while (code := child.poll()) is None:
+                if _lost(links, finished, _PAUSE_S):
+                    return None
+        finally:
+            # Checkpoints and versions appear when they are complete.
+            child.kill()
+    if code:
+        # TensorFlow notices that another worker is lost, too, perhaps first.
+        return None if _lost(links, finished, _NOTICE_S) else 128 - code if code < 0 else code
+    if index:
+        for link in links.values():
+            _send(link, _DONE)
+        log.info("worker %d has finished, and waits until worker 0 has published", index)
+        while 0 not in finished:
+            if _lost(links, finished, _PAUSE_S):
+                return None
+        return 0
+    others, deadline = set(range(1, len(addresses))), time.monotonic() + patience
+    with _listen(addresses[0]) as listener:
+        while others - finished and time.monotonic() < deadline:
+            _lost(links, finished, 0)
+            for peer, link in _accept(listener, len(addresses)).items():
+                links[peer] = link  # restarted after the training
+                finished.add(peer)
+    for link in links.values():
+        _send(link, _DONE)
+    return 0
+
+
+def _lost(links: dict[int, socket.socket], finished: set[int], seconds: float) -> bool:
+    """Read messages for a time, and check whether a worker ended without having finished."""
+    readable, _, _ = select.select([*links.values()], [], [], seconds)
+    lost = False
+    for peer, link in [*links.items()]:
+        if link not in readable:
+            continue
+        if _receive(link) == _DONE:
+            finished.add(peer)
+            continue
+        links.pop(peer).close()
+        if peer in finished:
+            # Worker 0 ends after all others. These come back only to hear that it has finished.
+            finished -= {peer} - {0}
+        else:
+            log.info("worker %d is lost: all start again from the last checkpoint", peer)
+            lost = True
+    return lost
+
+
+def _listen(address: str) -> socket.socket:
+    port = _host_and_port(address)[1]
     try:
-        socket.create_connection(_host_and_port(address), timeout=_CONNECT_S).close()
-    except socket.gaierror:
-        return "its name is not known yet"
+        listener = socket.create_server(("", port), backlog=128)
     except OSError as error:
-        return error.strerror or "no answer"
-    return ""
+        raise TrainingError(f"cannot listen on this worker's port {port}: {error}") from error
+    listener.settimeout(_PAUSE_S)
+    return listener
+
+
+def _accept(listener: socket.socket, workers: int) -> dict[int, socket.socket]:
+    """Accept a connection, for a short time, and read which worker it is of."""
+    try:
+        link, _ = listener.accept()
+    except TimeoutError:
+        return {}
+    link.settimeout(_CONNECT_S)
+    hello = _receive(link)
+    peer = next((peer for peer in range(1, workers) if hello == _HELLO % peer), None)
+    if peer is None:
+        link.close()
+        return {}
+    _keep_alive(link)
+    return {peer: link}
+
+
+def _keep_alive(link: socket.socket) -> None:
+    """Let the connection fail if the other machine is gone."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _send(link: socket.socket, message: bytes) -> None:
+    # A broken connection is noticed when it is read.
+    with contextlib.suppress(OSError):
+        link.sendall(message)
+
+
+def _receive(link: socket.socket) -> bytes:
+    """Receive a message; empty if the connection is closed or broken."""
+    try:
+        return link.recv(64)
+    except OSError:
+        return b""
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)
-
-
-def _described(missing: dict[int, str], addresses: Sequence[str]) -> str:
-    return ", ".join(f"worker {n} at {addresses[n]} ({why})" for n, why in missing.items())
 
 
 def worker_addresses(template: str, workers: int) -> list[str]:
@@ -174,22 +311,32 @@ def tf_config(addresses: list[str], index: int) -> dict[str, Any]:
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def main(workers: int, address: str, index: int, patience: float, command: tuple[str, ...]) -> None:
-    """Set TF_CONFIG, wait for the other workers, then run COMMAND in this process."""
+    """Set TF_CONFIG, wait for the other workers, then run COMMAND.
+
+    If a worker is lost, the others run COMMAND again as soon as it is back.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # Process 1 of a container ignores signals without a handler.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         addresses = worker_addresses(address, workers)
-        document = tf_config(addresses, index)
-        meet(addresses, index, patience, time.sleep)
+        environment = os.environ | {"TF_CONFIG": json.dumps(tf_config(addresses, index))}
+        code = None
+        while code is None:
+            links = meet(addresses, index, patience)
+            if links is None:
+                log.info("the training is finished")
+                return
+            try:
+                code = run(command, environment, links, addresses, index, patience)
+            finally:
+                for link in links.values():
+                    link.close()
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
-    environment = os.environ | {"TF_CONFIG": json.dumps(document)}
-    sys.stderr.flush()
-    try:
-        os.execvpe(command[0], command, environment)  # noqa: S606 - a list, without a shell
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise click.ClickException(f"cannot run {command[0]}: {error.strerror}") from error
+    sys.exit(code)
 
 
 def _has_port(address: str) -> bool:

@@ -5,12 +5,13 @@ are None, and folders that cannot be read as a run are skipped with a reason.
 """
 
 import csv
+import fcntl
 import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,29 @@ def require_writable(workdir: Path) -> None:
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise TrainingError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Create the folder of an unfinished run, and lock it against other processes.
+
+    Raises:
+        TrainingError: it cannot be written, or the same run is going on in another process.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise TrainingError(f"cannot write to {folder}: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainingError(
+                f"the same {what} is already running in {folder.parents[2]}: wait for it, or give "
+                "another --seed or --name"
+            ) from error
+        yield
 
 
 def write_record(

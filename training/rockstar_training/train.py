@@ -180,17 +180,20 @@ def take_part(
     workdir: Path,
     progress: Progress | None = None,
     data: PreparedData | None = None,
-) -> None:
-    """Train together with the chief of TF_CONFIG's workers, without publishing.
+) -> list[Epoch]:
+    """Train without publishing: with the chief of TF_CONFIG's workers, or as a trial of a search.
 
-    The arguments and errors are those of `train_and_evaluate`. All workers must be able to read the
-    checkpoints in the workdir.
+    The arguments and errors are those of `train_and_evaluate`, which continues from the checkpoints
+    in the workdir. All workers must be able to read them.
+
+    Returns:
+        All epochs.
     """
     devices = strategy()  # before any other use of TensorFlow
     make_repeatable(config.seed)
     data = data or prepare_data(config)
     folder = unfinished_folder(workdir / "runs", config, data.train)
-    _fit(config, data, devices, folder, progress)
+    return _fit(config, data, devices, folder, progress).history
 
 
 def cross_validate(

@@ -1,6 +1,7 @@
+import contextlib
 import json
 import socket
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.indexed_job import is_chief, main, meet, tf_config, worker_addresses
 from tests.ports import free_ports
+from tests.waiting import until
 
 ADDRESS = "training-{index}.training:2222"
 TWO = ["training-0.training:2222", "training-1.training:2222"]
@@ -51,34 +53,42 @@ def test_the_index_is_that_of_the_job():
 
 def test_workers_that_come_one_after_the_other_meet():
     addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
-    steps = threading.Semaphore(0)
-    met = []
-
-    def worker(index):
-        # A worker that has met the others frees the port, which training binds again.
-        meet(addresses, index, 60.0, lambda _: steps.acquire(timeout=0.05))
-        taken_over.append(socket.create_server(("", int(addresses[index].rpartition(":")[2]))))
-        met.append(index)
-
-    taken_over: list[socket.socket] = []
-    threads = [threading.Thread(target=worker, args=[index]) for index in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    for taken in taken_over:
-        taken.close()
-    assert sorted(met) == [0, 1, 2]
+    with ThreadPoolExecutor(3) as pool:
+        # Another connection to worker 0's port is none of a worker.
+        met = [pool.submit(meet, addresses, index, 60.0) for index in (2, 0)]
+        until(lambda: connects(addresses[0]))
+        met.append(pool.submit(meet, addresses, 1, 60.0))
+        links = [each.result() for each in met]
+    assert [set(each) for each in links] == [{0}, {1, 2}, {0}]
+    # Training binds the port again while the connections are open.
+    socket.create_server(("", int(addresses[0].rpartition(":")[2]))).close()
+    for link in (link for each in links for link in each.values()):
+        link.close()
 
 
-def test_missing_workers_are_named_while_waiting_and_at_the_end(caplog):
-    own, closed = free_ports(2)
-    addresses = [f"127.0.0.1:{own}", f"127.0.0.1:{closed}", "training-2.invalid:2222"]
+def connects(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port))) as link:
+        link.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        return link.recv(64) == b""
+    return False
+
+
+@pytest.mark.parametrize(
+    ("first", "index", "missing"),
+    [
+        ("127.0.0.1:{0}", 0, "worker 1 at 127.0.0.1:{1}, worker 2 at training-2.invalid:2222"),
+        ("127.0.0.1:{0}", 1, "worker 0 at 127.0.0.1:{0} (Connection refused)"),
+        ("a.invalid:2222", 1, "worker 0 at a.invalid:2222 (its name is not known yet)"),
+    ],
+)
+def test_missing_workers_are_named_while_waiting_and_at_the_end(caplog, first, index, missing):
+    ports = free_ports(2)
+    addresses = [first.format(*ports), f"127.0.0.1:{ports[1]}", "training-2.invalid:2222"]
     with caplog.at_level("INFO"), pytest.raises(TrainingError) as raised:
-        meet(addresses, 0, 1e-9, lambda _: None)
+        meet(addresses, index, 1e-9)
     for text in (caplog.text, str(raised.value)):
-        assert f"worker 1 at 127.0.0.1:{closed} (Connection refused)" in text
-        assert "worker 2 at training-2.invalid:2222 (its name is not known yet)" in text
+        assert missing.format(*ports) in text
 
 
 def test_a_port_in_use_is_an_error():
