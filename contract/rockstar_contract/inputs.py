@@ -34,6 +34,8 @@ DTYPES = (
 _LARGEST = float(np.finfo(np.float32).max)
 # How far float32 rounding may take values out of their range, as a share of it.
 _ROUNDING = 1e-5
+# Values whose types are compared at a time, which takes a few milliseconds.
+_AT_ONCE = 100_000
 
 
 def prepare(
@@ -216,7 +218,9 @@ def leaf_types(value: Any) -> set[type]:
     level, kinds = [value], {type(value)}
     while kinds == {list}:
         level = list(chain.from_iterable(level))
-        kinds = set(map(type, level))
+        kinds = set()
+        for start in range(0, len(level), _AT_ONCE):  # other threads run in between
+            kinds.update(map(type, level[start : start + _AT_ONCE]))
     return kinds
 
 

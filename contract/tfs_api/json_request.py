@@ -28,6 +28,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tfs_api.json_pieces import parse_in_pieces
 from tfs_api.messages.example_pb2 import Example, Feature
 from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
 from tfs_api.signature import Signature, TensorSpec, tensorflow_name
@@ -163,10 +164,14 @@ def parse(body: bytes | memoryview) -> Any:
 
     Integers of more than 64 bits become floats. Bytes that are not UTF-8 become surrogate escapes.
     """
-    if body[:3] == _BYTE_ORDER_MARK:
-        body = body[3:]
+    body = bytes(body[3:] if body[:3] == _BYTE_ORDER_MARK else body)
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    return parse_in_pieces(body, _parse_piece)[0]
+
+
+def _parse_piece(body: bytes, start: int) -> Any:
+    """Parse a part of a document at an offset."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -174,16 +179,16 @@ def parse(body: bytes | memoryview) -> Any:
             raise invalid(_TOO_DEEP) from error
         found = error.doc[error.pos : error.pos + 1]
         if error.doc and found not in _EXTENSIONS and not _ACCEPTED.search(error.msg):
-            offset = len(error.doc[: error.pos].encode())
+            offset = start + len(error.doc[: error.pos].encode())
             raise invalid(f"JSON Parse error: {error.msg} at offset: {offset}") from error
-        text = bytes(body).decode("utf-8", "surrogateescape")
+        text = body.decode("utf-8", "surrogateescape")
     if "Inf" in text or "-NaN" in text:
         text = _SHORT_TOKENS.sub(lambda match: _LONG_TOKENS.get(match[0], match[0]), text)
     decoder = json.JSONDecoder(parse_float=_to_float, parse_int=_to_int)
     try:
         value, end = decoder.raw_decode(text, len(text) - len(text.lstrip(_WHITE_SPACE)))
     except json.JSONDecodeError as error:
-        offset = len(text[: error.pos].encode("utf-8", "surrogateescape"))
+        offset = start + len(text[: error.pos].encode("utf-8", "surrogateescape"))
         raise invalid(f"JSON Parse error: {error.msg} at offset: {offset}") from error
     except RecursionError as error:
         raise invalid(_TOO_DEEP) from error

@@ -125,6 +125,7 @@ class Memory:
     Attributes:
         bodies: bytes of bodies, as sent and decompressed. Nobody waits: those that wait would hold
             what others wait for.
+        reading: large JSON documents and CSV files that are read; one at a time.
     """
 
     def __init__(self, max_body_bytes: int, max_pixels: int, waiting: int) -> None:
@@ -136,6 +137,7 @@ class Memory:
             waiting: maximum number of requests that wait.
         """
         self.bodies = Limit(_LARGEST_BODIES * max_body_bytes, 0)
+        self.reading = Limit(1, waiting)
         self._small = Limit(_SMALL_BYTES, waiting)
         self._large = Limit(_BYTES_PER_PIXEL * max_pixels, waiting)
 

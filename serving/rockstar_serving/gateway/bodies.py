@@ -8,7 +8,7 @@ import base64
 import copy
 import io
 import json
-import re
+import string
 import zipfile
 from math import prod
 from typing import Any
@@ -36,12 +36,14 @@ from rockstar_serving.gateway.forms import is_text, read_form
 from rockstar_serving.gateway.receiving import (
     PLAIN_BODY,
     body_chunks,
-    check_json,
     hold,
     hold_body,
+    reading,
+    reading_json,
     whole_body,
 )
 from rockstar_serving.gateway.settings import GatewayConfig
+from tfs_api.json_pieces import parse_in_pieces
 
 TYPES = "image/*, multipart/form-data, application/json, application/x-npy or text/csv"
 HINT = (
@@ -66,10 +68,8 @@ _CSV_BYTES = 8
 # For each number of an array file: as float32, alone and in the batch.
 _ARRAY_BYTES = 8
 _ZIP_MEMBER = b"PK\1\2"
-# What only the standard library parses: a byte order mark, UTF-16, NaN, half of a surrogate pair.
-_EXTENDED_JSON = re.compile(
-    rb"\A(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff|.?\0)|NaN|Infinity|\\u[dD][89a-fA-F]"
-)
+# Characters of base64 that are decoded at a time, which takes a few milliseconds.
+_BASE64_PIECE = 2**20
 # How a browser's canvas exports its image.
 _DATA_URL = "data:image/"
 
@@ -232,14 +232,15 @@ def _rows(
 ) -> list[NamedExample]:
     if len(body) > PLAIN_BODY:
         hold(_CSV_BYTES * len(body))
-    rows = read_rows(
-        body,
-        field,
-        most=config.max_instances + 1,
-        encoding=charset,
-        max_bytes=config.max_body_bytes,
-        max_cells=_MAX_CELLS,
-    )
+    with reading(len(body)):
+        rows = read_rows(
+            body,
+            field,
+            most=config.max_instances + 1,
+            encoding=charset,
+            max_bytes=config.max_body_bytes,
+            max_cells=_MAX_CELLS,
+        )
     require_few(len(rows), config, got="more rows")
     return [NamedExample(f"{field} row {number}", row) for number, row in enumerate(rows, start=1)]
 
@@ -248,9 +249,11 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
     """Read `{"instances": [example, …]}` or `{"inputs": {name: [value, …]}}`."""
     if not body:
         raise InvalidInputError("body", expected='{"instances": […]}', got="0 bytes")
-    check_json(body)
     try:
-        document = _parsed(body)
+        with reading_json(body):
+            document = _parsed(body)
+    except InvalidInputError:
+        raise
     except (ValueError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError):
             got, hint = "a file or text that is not UTF-8", HINT
@@ -287,13 +290,18 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
 
 def _parsed(body: bytes) -> Any:
     """Parse JSON; raises ValueError or RecursionError."""
+    document, end = parse_in_pieces(body, _parse_piece)
+    if body[end:].strip():
+        raise ValueError(f"more after its end, at offset {end}")
+    return document
+
+
+def _parse_piece(body: bytes, _start: int) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        # The standard library is slow, but reads more, and describes errors in more detail.
-        if len(body) > PLAIN_BODY and not _EXTENDED_JSON.search(body):
-            raise
-    return json.loads(body)
+        # The standard library is slow, but reads more, such as NaN, and describes errors in detail.
+        return json.loads(body)
 
 
 def _columns(inputs: Any, config: GatewayConfig) -> list[NamedExample]:
@@ -358,9 +366,19 @@ def _from_base64(text: str, field: str) -> bytes:
             raise InvalidInputError(
                 field, expected="a data URL with ;base64, before the data", got=f"“{head[:40]}”"
             )
-    text = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    end = len(text.rstrip(f"={string.whitespace}"))
+    decoded, piece = io.BytesIO(), ""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        for start in range(0, end, _BASE64_PIECE):
+            characters = "".join(text[start : min(end, start + _BASE64_PIECE)].split())
+            piece += characters.replace("-", "+").replace("_", "/")
+            whole = len(piece) - len(piece) % 4
+            if "=" in piece:
+                raise ValueError("padding before the end")
+            decoded.write(base64.b64decode(piece[:whole], validate=True))
+            piece = piece[whole:]
+        decoded.write(base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True))
+        return decoded.getvalue()
     except ValueError as error:
         raise InvalidInputError(
             field,

@@ -31,8 +31,9 @@ from rockstar_serving.gateway.errors import (
     UnknownNameError,
 )
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
-from rockstar_serving.gateway.receiving import check_json, whole_body
+from rockstar_serving.gateway.receiving import PLAIN_BODY, reading_json, whole_body
 from rockstar_serving.gateway.state import gateway
+from tfs_api.json_pieces import parse_in_pieces
 from tfs_api.open_inference import (
     DATATYPES,
     PLATFORM,
@@ -130,9 +131,11 @@ def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
     number = _version_number(version)
     with current.phase("preprocess"):
         document, binary = _split(whole_body(current, gateway().config))
-        check_json(document)
         try:
-            asked = _REQUEST.decode(document.removeprefix(BOM_UTF8))
+            with reading_json(document):
+                asked = _parsed(document.removeprefix(BOM_UTF8))
+        except InvalidInputError:
+            raise
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInputError(
                 "body",
@@ -187,6 +190,15 @@ def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
         return HttpResponse(
             b"".join([content, *binary_parts]), "application/octet-stream", headers=headers
         )
+
+
+def _parsed(document: bytes) -> InferRequest:
+    if len(document) <= PLAIN_BODY:
+        return _REQUEST.decode(document)
+    value, end = parse_in_pieces(document, lambda piece, _: msgspec.json.decode(piece))
+    if document[end:].strip():
+        raise msgspec.DecodeError(f"JSON is malformed: trailing characters (byte {end})")
+    return msgspec.convert(value, InferRequest)
 
 
 def _split(body: bytes) -> tuple[bytes, bytes]:

@@ -1,5 +1,6 @@
 """Receives request bodies within limits of size, time and memory, and decompresses them."""
 
+import contextlib
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from rockstar_contract.csv_rows import MAX_GZIP_MEMBERS
 from rockstar_contract.errors import InvalidInputError, TooLargeError
-from rockstar_serving.gateway.admission import Upload
+from rockstar_serving.gateway.admission import Limit, Upload
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import ProblemError, rejection
 from rockstar_serving.gateway.settings import GatewayConfig
@@ -23,12 +24,13 @@ from tfs_api.status import Code
 PLAIN_BODY = 128 * 1024
 # Bytes at the start of each body that do not count.
 _UNCOUNTED = 256 * 1024
+# Bytes of JSON in which values are counted at a time.
+_COUNTED = 2**20
 # Most values of a JSON document: a few bytes each, but many in memory.
 _MAX_VALUES = 1_500_000
 # Most names in the objects of a JSON document, which take far longer than its values.
 _MAX_NAMES = 300_000
-# Twice what they take: parsing holds the interpreter's lock, so that more at a time would not be
-# faster, and other requests would wait longer.
+# Twice what they take.
 _LIST_BYTES, _VALUE_BYTES = 160, 64
 _CHUNK = 64 * 1024
 # Of a chunked body, whose chunks may be tiny.
@@ -192,13 +194,16 @@ def hold_body(received: int, more: int) -> None:
         context().held.append(partial(bodies.leave, more))
 
 
-def reserve(here: Gateway, current: RequestContext | None, size: int) -> Callable[[], None]:
+def reserve(
+    here: Gateway, current: RequestContext | None, size: int, limit: Limit | None = None
+) -> Callable[[], None]:
     """Wait until there are `size` bytes of memory.
 
     Args:
         here: limits it.
         current: the request; None if it may be over.
         size: in bytes.
+        limit: another one than that of the memory for decoded inputs.
 
     Returns:
         A function that gives them back.
@@ -207,7 +212,7 @@ def reserve(here: Gateway, current: RequestContext | None, size: int) -> Callabl
         DeadlineExceededError: the time is over.
         ProblemError: too many requests wait.
     """
-    limit = here.memory.decoding(size)
+    limit = limit or here.memory.decoding(size)
     size = min(size, limit.most)  # a larger input is alone
     verdict = limit.enter(0, size)
     if verdict == "late":
@@ -232,26 +237,52 @@ def hold(size: int) -> None:
     current.held.append(reserve(gateway(), current, size))
 
 
-def check_json(body: bytes) -> None:
-    """Check the number of values in a JSON document before it is parsed, and reserve their memory.
+@contextlib.contextmanager
+def reading(size: int) -> Iterator[None]:
+    """Read a JSON document or CSV file of `size` bytes; large ones wait for each other.
+
+    Reading holds the interpreter's lock most of the time. With several at a time each would take
+    longer, and small requests would wait for all of them.
+
+    Raises:
+        DeadlineExceededError, ProblemError: see reserve().
+    """
+    if size <= PLAIN_BODY:
+        yield
+        return
+    here = gateway()
+    give_back = reserve(here, context(), 1, here.memory.reading)
+    try:
+        yield
+    finally:
+        give_back()
+
+
+@contextlib.contextmanager
+def reading_json(body: bytes) -> Iterator[None]:
+    """Check the number of values in a JSON document, reserve their memory, and read it.
 
     Raises:
         TooLargeError: more than _MAX_VALUES.
         DeadlineExceededError, ProblemError: see reserve().
     """
-    if len(body) <= PLAIN_BODY:
-        return
-    lists, values = body.count(b"[") + body.count(b"{"), body.count(b",")
-    names = body.count(b":")
-    if lists + values > _MAX_VALUES or names > _MAX_NAMES:
-        raise TooLargeError(
-            "body",
-            expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
-            f"{_MAX_NAMES:,} names",
-            got=f"{lists + values:,} and {names:,}",
-            hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
-        )
-    hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)
+    if len(body) > PLAIN_BODY:
+        lists = values = names = 0
+        for start in range(0, len(body), _COUNTED):
+            piece = body[start : start + _COUNTED]
+            lists += piece.count(b"[") + piece.count(b"{")
+            values, names = values + piece.count(b","), names + piece.count(b":")
+            if lists + values > _MAX_VALUES or names > _MAX_NAMES:
+                raise TooLargeError(
+                    "body",
+                    expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
+                    f"{_MAX_NAMES:,} names",
+                    got="more",
+                    hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
+                )
+        hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)
+    with reading(len(body)):
+        yield
 
 
 def too_large(most: int, got: str, which: str = "") -> TooLargeError:

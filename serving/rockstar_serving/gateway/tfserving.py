@@ -22,7 +22,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError
-from rockstar_serving.gateway.receiving import check_json, whole_body
+from rockstar_serving.gateway.receiving import reading_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest
@@ -107,10 +107,10 @@ def _content(target: Route, cache: "SignatureCache") -> Steps[bytes]:
         )
     with current.phase("preprocess"):
         body = whole_body(current, gateway().config)
-        check_json(body)
     if target.action is Action.PREDICT:
         with current.phase("preprocess"):
-            tensors = json_request.parse_predict(body)
+            with reading_json(body):
+                tensors = json_request.parse_predict(body)
             if isinstance(rows := tensors.document.get("instances"), list):
                 require_few(len(rows), gateway().config)
         outputs = yield from _predict(ref, tensors, cache)
@@ -139,7 +139,8 @@ def _query(ref: ModelRef) -> Query:
 def _call_with_examples(method: str, ref: ModelRef, body: bytes) -> Steps[Any]:
     current = context()
     with current.phase("preprocess"):
-        parsed = json_request.parse_examples(body)
+        with reading_json(body):
+            parsed = json_request.parse_examples(body)
         kind = parsed.input.WhichOneof("kind")
         require_few(len(getattr(parsed.input, kind).examples), gateway().config)
     query = replace(_query(ref), examples=parsed.input, signature=parsed.signature_name)
