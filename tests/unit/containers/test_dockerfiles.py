@@ -62,6 +62,28 @@ def test_bases_are_pinned_build_arguments(dockerfile):
         assert re.search(r":(v?\d+\.\d+|\$\{TFSERVING_VERSION\})", value), name
 
 
+def test_a_release_pins_the_bases_by_digest(tmp_path):
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    (step,) = (s for s in workflow["jobs"]["bases"]["steps"] if s.get("id") == "resolve")
+    (tmp_path / "docker").write_text('#!/bin/sh\nshift 5\necho "sha256:of-$1"\n')
+    (tmp_path / "docker").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "output")}
+    script = ["bash", "-eo", "pipefail", "-c", step["run"]]
+    subprocess.run(script, cwd=ROOT, env=environment, check=True, capture_output=True)
+    pinned_bases = dict(re.findall(r"^(\w+_IMAGE)=(\S+)$", (tmp_path / "output").read_text(), re.M))
+    for dockerfile in DOCKERFILES:
+        names = re.findall(r"^ARG (\w+_IMAGE)=", (ROOT / dockerfile).read_text(), flags=re.M)
+        assert set(names) <= pinned_bases.keys()
+    for base in pinned_bases.values():
+        image, _, digest = base.partition("@")
+        assert digest == f"sha256:of-{image}"
+        assert "$" not in image
+    (build,) = (
+        s for s in workflow["jobs"]["images"]["steps"] if "build-push-action" in str(s.get("uses"))
+    )
+    assert "needs.bases.outputs.cpu" in build["with"]["build-args"]
+
+
 @pytest.mark.parametrize("image", ["gateway", "model-server", "trainer"])
 def test_images_install_the_pinned_packages_by_their_hashes(image):
     text = (ROOT / "requirements" / f"{image}.txt").read_text()
