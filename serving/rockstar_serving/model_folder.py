@@ -259,7 +259,7 @@ def changing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ModelFolderError(f"{folder} cannot be changed: {error}") from error
+        raise ModelFolderError(f"{folder} cannot be changed: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> str | None:

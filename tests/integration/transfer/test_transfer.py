@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
 from rockstar_serving import transfer
@@ -232,11 +233,69 @@ def test_ctrl_c_ends_an_upload_at_once(models, monkeypatch, kind):
     assert (pushing.returncode, errors.split()) == (130, ["Interrupted."])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(models, tmp_path):
+@pytest.mark.parametrize(
+    "command", [("push", "cnn/1", "there"), ("pull", "models/cnn/1", "--models=there")]
+)
+def test_a_folder_without_permission(models, tmp_path, command):
     (tmp_path / "there").mkdir(mode=0o555)
-    with pytest.raises(ModelFolderError, match="Permission denied"):
-        push(models, "cnn", 1, str(tmp_path / "there"))
+    # Root may write everywhere, unless it gives that up.
+    own = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*own, sys.executable, "-m", "rockstar_cli", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: there/cnn cannot be changed: Permission denied\n"
+
+
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_a_bucket_that_disappears_midway(models, bucket, endpoint, tmp_path, monkeypatch, command):
+    push(models, "cnn", 1, bucket)
+    name = {"push": "write", "pull": "stream"}[command]
+    unchanged = getattr(object_store.ObjectStore, name)
+
+    def after_the_end(store, key, *arguments, **options):
+        if key.endswith("model.tflite"):
+            # Of all buckets of this test server.
+            assert requests.post(f"{endpoint}/moto-api/reset", timeout=30).ok
+        return unchanged(store, key, *arguments, **options)
+
+    monkeypatch.setattr(object_store.ObjectStore, name, after_the_end)
+    moved = {
+        "push": ("push", "cnn/2", bucket, "--models", models),
+        "pull": ("pull", f"{bucket}/cnn/1", "--models", tmp_path / "got"),
+    }[command]
+    result = invoke(*moved)
+    assert result.exit_code == 1
+    assert f"{bucket}: " in result.stderr
+    assert "NoSuchBucket" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.glob("got/cnn/[!.]*")) == []
+
+
+@pytest.mark.parametrize("denied", ["GET", "PUT"])
+def test_a_bucket_without_permission(models, monkeypatch, denied):
+    class Store(Handler):
+        def do_GET(self):  # noqa: N802
+            empty = b"<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+            reason = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            status = 403 if self.command == denied else 200
+            self.respond(status, reason if status == 403 else empty)
+
+        def do_PUT(self):  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+    with handled_by(Store) as url:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        result = invoke("push", "cnn", "s3://bucket/models", "--models", models)
+    assert result.exit_code == 1
+    assert "AccessDenied" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
