@@ -1,5 +1,6 @@
 """Manifests agree with each other, the images and the code."""
 
+import os
 import re
 import subprocess
 import sys
@@ -439,3 +440,24 @@ def test_keda_scales_as_the_autoscalers_do():
     assert int(cpu["metadata"]["value"]) == by_cpu["resource"]["target"]["averageUtilization"]
     assert in_flight["metadata"]["threshold"] == by_requests["pods"]["target"]["averageValue"]
     assert by_requests["pods"]["metric"]["name"] in in_flight["metadata"]["query"]
+
+
+def test_another_namespace_is_everywhere(tmp_path):
+    (shown,) = re.findall(
+        r"```yaml\n(namespace: .*?)```", (K8S / "README.md").read_text(), re.DOTALL
+    )
+    k8s = os.path.relpath(K8S, tmp_path.resolve())
+    folders = [f"components/{each}" for each in ("monitoring", "autoscale-keda", "gateway-api")]
+    kustomization = {
+        "resources": [f"{k8s}/overlays/embedded"],
+        "components": [f"{k8s}/{each}" for each in folders],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization) + shown)
+    applied = list(yaml.safe_load_all(kustomized(tmp_path)))
+    namespaces = {each["metadata"].get("namespace") for each in applied}
+    assert namespaces == {None, "pets"}
+    assert "pets" in of_kind(applied, "Namespace")
+    _, in_flight = of_kind(applied, "ScaledObject")["gateway"]["spec"]["triggers"]
+    assert '{namespace="pets"}' in in_flight["metadata"]["query"]
+    for monitor in of_kind(applied, "ServiceMonitor").values():
+        assert monitor["spec"]["namespaceSelector"]["matchNames"] == ["pets", "rockstartf-canary"]
