@@ -42,7 +42,7 @@ test: .venv/dev.stamp  ## run the tests
 versions: .venv/dev.stamp  ## serve with the lowest and newest allowed packages (TF=2.21: its tests)
 	@$(BIN)/python -m tests.versions $(if $(TF),--tensorflow $(TF)) $(ARGS)
 
-cluster-test: .venv/train.stamp  ## deploy, predict and roll out on a kind or k3d cluster (needs Docker)
+cluster-test: .venv/dev.stamp  ## from nothing to a canary under load on a kind cluster (needs Docker)
 	@$(BIN)/python -m tests.cluster
 
 tfserving-diff: .venv/dev.stamp  ## compare with TensorFlow Serving in a container (needs Docker; TFS=its source tree)

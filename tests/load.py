@@ -3,7 +3,8 @@
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Self
 
 import requests
@@ -23,6 +24,7 @@ class Load:
         callers: concurrent requests.
         pause: seconds that a caller waits after a response.
         path: where to post to, by default /predict/MODEL.
+        headers: of requests, in addition.
 
     Attributes:
         versions: number of predictions by version; 0 if the response does not name it.
@@ -37,12 +39,14 @@ class Load:
         callers: int = 4,
         pause: float = 0.0,
         path: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.urls = list(urls)
         self.versions: Counter[int] = Counter()
         self.failures: list[str] = []
         self._path, self._pause = path or f"/predict/{model}", pause
         self._images = itertools.cycle(images)
+        self._headers = {"Content-Type": "image/png", **headers}
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(callers)]
@@ -82,10 +86,9 @@ class Load:
                 self._call(session, self.urls[turn % len(self.urls)], image)
 
     def _call(self, session: requests.Session, url: str, image: bytes) -> None:
-        headers = {"Content-Type": "image/png"}
         try:
             response = session.post(
-                f"{url}{self._path}", image, headers=headers, timeout=_TIMEOUT_S
+                f"{url}{self._path}", image, headers=self._headers, timeout=_TIMEOUT_S
             )
             version = response.json().get("version", 0) if response.ok else None
         except (requests.RequestException, ValueError) as error:
