@@ -38,3 +38,14 @@ def bomb(width: int = 100_000, height: int = 100_000) -> bytes:
     data = zlib.compress(bytes(10_000_000), 9)
     signature = b"\x89PNG\r\n\x1a\n"
     return signature + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def digits(count: int) -> list[tuple[bytes, str]]:
+    """Handwritten digits as PNG files, and their labels."""
+    from rockstar_training.datasets import load
+
+    data = load("digits")
+    return [
+        (png(image[..., 0]), str(label))
+        for image, label in zip(data.images[:count], data.labels[:count], strict=True)
+    ]

@@ -134,7 +134,7 @@ def _run(
 def _images(service: Service, version: Path) -> list[Image]:
     """Digits, and what the model predicts for each without faults."""
     # Not needed by what is tested.
-    from tests.cluster.predictions import digits
+    from tests.images import digits
 
     contract = Contract.from_json((version / "assets.extra" / "contract.json").read_bytes())
     assert isinstance(contract.input, ImageInput), f"{version} is not a model of images"

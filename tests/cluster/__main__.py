@@ -26,10 +26,9 @@ import grpc
 import numpy as np
 import yaml
 
-from rockstar_training.datasets import load
 from tests.cluster.clusters import ClusterTestError, cluster, require_programs, run
 from tests.grpc_calls import predict_request, stub
-from tests.images import png
+from tests.images import digits
 from tests.load import Load
 from tests.manifests import ROOT
 from tests.waiting import until
@@ -187,8 +186,7 @@ def _over_grpc(address: str, registry: str) -> None:
 
 
 def _load(address: str, **options: Any) -> Load:
-    data = load("digits")
-    images = [png(image[..., 0]) for image in data.images[:20]]
+    images = [image for image, _ in digits(20)]
     return Load([f"http://{address}"], "cnn", images, headers={"Host": HTTP_HOST}, **options)
 
 
