@@ -5,7 +5,6 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -166,6 +165,13 @@ def _typed_column(text: str) -> tuple[str, str]:
     "--folds", type=int, help="Folds of cross-validation before training on a table; 0 is none."
 )
 @click.option("--watch", is_flag=True, help="Show the training in the browser.")
+@click.option(
+    "--mlflow",
+    is_flag=False,
+    flag_value="",
+    metavar="URI",
+    help="Log to MLflow, and register the version.  [without value: $MLFLOW_TRACKING_URI]",
+)
 @click.option("--replace", is_flag=True, help="Publish even if labels, inputs or data differ.")
 @click.option("--serve-anyway", is_flag=True, help="Serve it even if it is less accurate.")
 @json_option
@@ -174,6 +180,7 @@ def train(
     config: Path | None,
     workdir: Path,
     watch: bool,
+    mlflow: str | None,
     replace: bool,
     serve_anyway: bool,
     as_json: bool,
@@ -199,38 +206,36 @@ def train(
         raise click.UsageError(
             f"say which model: {', '.join(CHOICES['model'])}; or give --config FILE"
         )
+    how = {"replace": replace, "serve_anyway": serve_anyway, "mlflow": mlflow}
     try:
         if not (watch and is_chief()):
-            _train(chosen, workdir, replace, serve_anyway, as_json)
+            _train(chosen, workdir, as_json, how)
             return
         from rockstar_cli.watch import serve_page
 
         with serve_page(workdir / "runs", []) as (_, show):
-            _train(chosen, workdir, replace, serve_anyway, as_json, show)
+            _train(chosen, workdir, as_json, how | {"watch": show})
     except StoppedError as error:
         click.echo(f"\n{error}", err=True)
         raise click.exceptions.Exit(Exit.INTERRUPTED) from error
 
 
-def _train(
-    config: TrainConfig,
-    workdir: Path,
-    replace: bool,
-    serve_anyway: bool,
-    as_json: bool,
-    show: Callable[[Path], None] | None = None,
-) -> None:
+def _train(config: TrainConfig, workdir: Path, as_json: bool, how: dict[str, Any]) -> None:
+    """Train; `how` has further arguments of train_and_evaluate."""
     from rockstar_training.contract_builder import require_compatible
     from rockstar_training.prepared_data import prepare_data
     from rockstar_training.progress import describe, show_progress, summarize
+    from rockstar_training.tracking import require_mlflow
 
     chief, echo_step = is_chief(), partial(click.echo, err=True)
     # Report wrong arguments and data before importing TensorFlow, which takes seconds.
     require_writable(workdir)
+    if how["mlflow"] is not None:
+        require_mlflow()
     echo_step(f"Reading {config.data} …")
     data = prepare_data(config)
     echo_step(describe(data))
-    if not replace:
+    if not how["replace"]:
         require_compatible(workdir / "models", config.name, data)
     echo_step("Loading TensorFlow …")
     from rockstar_training.train import cross_validate, take_part, train_and_evaluate
@@ -240,12 +245,7 @@ def _train(
         if not chief:
             take_part(config, workdir, progress, data)
             return
-        result = train_and_evaluate(
-            *(config, workdir, progress, data, folds),
-            replace=replace,
-            serve_anyway=serve_anyway,
-            watch=show,
-        )
+        result = train_and_evaluate(config, workdir, progress, data, folds, **how)
     if not as_json:
         click.echo(summarize(result, shown=data.notes))
         return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from rockstar_serving.model_server.engines.litert import MODEL_FILE, RUNTIME
 from rockstar_serving.model_server.loading import load_verified
 from rockstar_serving.model_server.options import EngineOptions
 from tfs_api.status import StatusError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Examples per run: more save no time in LiteRT, and take memory.
 _BATCH = 32
@@ -156,6 +159,24 @@ class LocalModel:
         for number, example in enumerate(as_examples(examples)):
             path = f" ({example})" if isinstance(example, (str, Path)) else ""
             yield Item(f"examples[{number}]{path}", "", 0, (), partial(_read_one, example))
+
+
+def _load_pyfunc(folder: str) -> "_PyFunc":
+    """Load a version for mlflow.pyfunc, which calls the function of this name."""
+    return _PyFunc(LocalModel.load(folder, top=3, strict=False, threads=1))
+
+
+@dataclass(frozen=True)
+class _PyFunc:
+    """A model of mlflow.pyfunc."""
+
+    model: LocalModel
+
+    def predict(self, examples: Inputs) -> "pd.DataFrame":
+        """Predict for a table as `LocalModel.table` does."""
+        import pandas as pd
+
+        return pd.DataFrame(self.model.table(examples))
 
 
 class _LiteRTBackend:

@@ -32,6 +32,13 @@ class Epoch:
     seconds: float = 0.0  # duration, including validation
     last: bool = False  # whether training ends with this epoch, as planned or early
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What was measured, by name."""
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
     def __str__(self) -> str:
         return _joined(
             ".3f",

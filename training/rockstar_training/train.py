@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import DescentPath, Regressed, descent_path
 from rockstar_training.runs import comparable_runs, require_writable, write_record
 from rockstar_training.tensorflow_setup import make_repeatable, strategy
+from rockstar_training.tracking import Tracking
 
 # Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
 _FINE_TUNING = 1000
@@ -64,6 +66,7 @@ def train_and_evaluate(
     replace: bool = False,
     serve_anyway: bool = False,
     watch: Callable[[Path], None] | None = None,
+    mlflow: str | None = None,
 ) -> TrainingResult:
     """Train as configured, test once on the held-out examples, and publish the next version.
 
@@ -80,6 +83,8 @@ def train_and_evaluate(
         serve_anyway: serve the version even if it is worse than the served one.
         watch: called with the folder of the unfinished run, before its events.jsonl is written;
             then this also has snapshots of the network.
+        mlflow: URI of an MLflow server or database that the training is logged to and the version
+            is registered in; "" for MLFLOW_TRACKING_URI. A note of the result says what is missing.
 
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, a different model is
@@ -104,10 +109,18 @@ def train_and_evaluate(
         Live(
             folder, config, data, path.points if path else None, watched=watch is not None
         ) as live,
+        nullcontext() if mlflow is None else Tracking(mlflow, config, folder) as tracking,
     ):
         if watch is not None:
             watch(folder)
-        fitted = _fit(config, data, devices, folder, progress, path, live)
+
+        def report_epoch(epoch: Epoch) -> None:
+            if progress is not None:
+                progress(epoch)
+            if tracking is not None:
+                tracking.log(epoch)
+
+        fitted = _fit(config, data, devices, folder, report_epoch, path, live)
         live.write("testing")
         network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
@@ -153,6 +166,9 @@ def train_and_evaluate(
         notes=notes,
     )
     write_report(report, run)
+    if tracking is not None:
+        missing = tracking.finish(contract, fitted.history, exported.folder, run, held)
+        notes = (*notes, *([missing] if missing else []))
     descent = outcome.descent if isinstance(outcome, Regressed) else None
     return TrainingResult(
         folder=exported.folder,
