@@ -285,7 +285,7 @@ def _read_files(
     ignore: Sequence[str],
 ) -> _Rows:
     """Read the training file, then files for validation and testing with the same columns."""
-    rows, digest = _Rows(types, files), hashlib.sha256()
+    rows, digest, trained = _Rows(types, files), hashlib.sha256(), 0
     for part, path in files.items():
         try:
             data = path.read_bytes()
@@ -303,7 +303,7 @@ def _read_files(
         rows.parts += [part] * len(file.lines)
         if part == TRAIN:
             rows.names, rows.decimal, rows.hint = file.names, file.decimal, hint
-            rows.texts, rows.lines = found, [*file.lines]
+            rows.texts, rows.lines, trained = found, [*file.lines], len(file.lines)
             rows.notes += [hint] if hint else []
             if file.renamed:
                 rows.notes.append(
@@ -320,10 +320,20 @@ def _read_files(
         for name, texts in rows.texts.items():
             if name not in ignore:
                 _require_known(name, file.names, path, hint)
-            texts += found.get(name, [""] * len(file.lines))
+            texts += _spelled(texts[:trained], found.get(name, [""] * len(file.lines)))
         rows.lines += [f"{line} of {path.name}" for line in file.lines]
     rows.sha256 = digest.hexdigest()
     return rows
+
+
+def _spelled(trained: list[str], texts: list[str]) -> list[str]:
+    """Spell booleans of another file as the training file does: both would be read so later."""
+    names = {text for text in trained if text.lower() not in MISSING}
+    if not 0 < len(names) <= _MAX_CATEGORIES:
+        return texts
+    column = tables.CategoricalColumn(name="", categories=tuple(sorted(names)))
+    spelling = {text: column.parse(text, "") or text for text in set(texts)}
+    return [spelling[text] for text in texts]
 
 
 def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -> None:

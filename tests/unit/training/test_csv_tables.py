@@ -298,6 +298,27 @@ def test_a_column_that_is_not_found_for_its_encoding(csv, tmp_path):
         read_csv(csv(data.decode("cp1250")), "odejście", test=other)
 
 
+@pytest.mark.parametrize(
+    "spelling", [("yes", "no"), ("TRUE", "FALSE"), ("1", "0"), ("vrai", "faux")]
+)
+@pytest.mark.parametrize("trained", [("True", "False"), ("1", "0"), ("ja", "nein")])
+def test_booleans_of_another_file_are_those_of_the_training_file(csv, tmp_path, trained, spelling):
+    def rows(true, false):
+        return rows_of(
+            "member,code,y", [true, false] * 8, range(16), [false, false, true, true] * 4
+        )
+
+    other = tmp_path / "other.csv"
+    other.write_text(rows(*spelling))
+    table = read_csv(csv(rows(*trained)), "y", "classification", validation=other, test=other)
+    assert set(table.label_names) == set(trained)
+    places = np.arange(48)
+    encoded = TableExamples(table, fit_columns(table, places[:16])).tensors(places)
+    np.testing.assert_array_equal(encoded[:16], encoded[16:32])
+    np.testing.assert_array_equal(encoded[:16], encoded[32:])
+    np.testing.assert_array_equal(table.targets[:16], table.targets[32:])
+
+
 def test_columns_of_the_same_name_are_noted(csv):
     table = read_csv(csv("x,x,y\n1,5,a\n2,6,b\n3,5,a\n"), "y")
     assert list(table.columns) == ["x", "x.1"]
