@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     )
     from rockstar_client.grpc import AsyncGrpcClient, GrpcClient
     from rockstar_client.http import HttpClient
-    from rockstar_client.results import Answer, ModelInfo, ModelMetadata, ModelVersion, Prediction
+    from rockstar_client.results import (
+        Answer,
+        Explanation,
+        ModelInfo,
+        ModelMetadata,
+        ModelVersion,
+        Prediction,
+        RowExplanation,
+    )
     from rockstar_contract.contract import Score, Value
 
 # Modules are imported when a name is used: an HTTP client does not load gRPC.
@@ -32,7 +40,8 @@ _NAMES = {
     "OverloadedError ServerError UnavailableError",
     "rockstar_client.grpc": "AsyncGrpcClient GrpcClient",
     "rockstar_client.http": "HttpClient",
-    "rockstar_client.results": "Answer ModelInfo ModelMetadata ModelVersion Prediction",
+    "rockstar_client.results": "Answer Explanation ModelInfo ModelMetadata ModelVersion "
+    "Prediction RowExplanation",
     "rockstar_contract.contract": "Score Value",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -43,6 +52,7 @@ __all__ = [
     "AsyncHttpClient",
     "CallError",
     "DeadlineExceededError",
+    "Explanation",
     "GrpcClient",
     "HttpClient",
     "InvalidRequestError",
@@ -53,6 +63,7 @@ __all__ = [
     "OverloadedError",
     "Prediction",
     "RetryPolicy",
+    "RowExplanation",
     "Score",
     "ServerError",
     "Tls",

@@ -14,6 +14,7 @@ from yarl import URL
 from rockstar_client import gateway_api
 from rockstar_client.calls import (
     DEFAULT_RETRY,
+    DEFAULT_TIMEOUT_S,
     NEVER_AGAIN,
     Deadline,
     RetryPolicy,
@@ -23,7 +24,9 @@ from rockstar_client.calls import (
 from rockstar_client.client import AsyncClient, Result, Steps
 from rockstar_client.connection import PerLoop
 from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
+from rockstar_client.examples import ExampleLike
 from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, require_ok
+from rockstar_client.results import Explanation, RowExplanation
 
 # Connections at a time; further requests wait for one.
 _MAX_CONNECTIONS = 100
@@ -58,6 +61,19 @@ class AsyncHttpClient(AsyncClient):
         if proxy is not None and proxy.scheme in SOCKS:
             socks = _aiohttp_socks(proxy)
             self._failures += socks.ProxyError, socks.ProxyConnectionError, socks.ProxyTimeoutError
+
+    async def explain(
+        self,
+        model: str,
+        example: ExampleLike,
+        *,
+        version: int | None = None,
+        of: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Explanation | RowExplanation:
+        """Explain the prediction of one example; see `HttpClient.explain`."""
+        steps = gateway_api.explain(model, example, version, of)
+        return await self._run(lambda _: steps, timeout)
 
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""

@@ -31,7 +31,14 @@ from rockstar_client.errors import (
     call_error,
     invalid_request,
 )
-from rockstar_client.examples import Example, Inputs, NamedExample, named_examples, require_clear
+from rockstar_client.examples import (
+    Example,
+    ExampleLike,
+    Inputs,
+    NamedExample,
+    named_examples,
+    require_clear,
+)
 from rockstar_client.results import (
     Answer,
     Explanation,
@@ -230,6 +237,27 @@ def ready(_deadline: Deadline) -> Steps[bool]:
     except CallError:
         return False
     return True
+
+
+def explain(
+    model: str, example: ExampleLike, version: int | None, of: str | None
+) -> Steps[Explanation | RowExplanation]:
+    """Find what supports an answer: pixels of an image, or columns of a row."""
+    require_clear(model, version, None)
+    try:
+        examples = named_examples(example)
+        if len(examples) > 1:
+            raise InvalidInputError("inputs", expected="one example", got=str(len(examples)))
+        kind, body = _encode(examples)
+    except InvalidInputError as error:
+        raise invalid_request(error) from error
+    try:
+        response = yield _explain(model, body, kind, version, of)
+    except InvalidRequestError as error:
+        raise _renamed(error, examples) from error
+    if isinstance(examples[0].example, Mapping):
+        return _decode(response.body, _ROW_EXPLANATION, "no explanation")
+    return _decode(response.body, _EXPLANATION, "no explanation")
 
 
 def explanation(

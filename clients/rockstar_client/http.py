@@ -23,7 +23,9 @@ from rockstar_client.calls import (
 )
 from rockstar_client.client import Client, Result, Steps
 from rockstar_client.endpoint import SOCKS, Endpoint, Tls, fixed_headers, no_socks
+from rockstar_client.examples import ExampleLike
 from rockstar_client.gateway_api import TIMEOUT_HEADER, Request, Response, require_ok
+from rockstar_client.results import Explanation, RowExplanation
 
 # Idle connections that are kept for later requests.
 _MAX_IDLE = 100
@@ -79,8 +81,36 @@ class HttpClient(Client):
         self._session = _session(self._endpoint) if session is None else session
         self._process = os.getpid()
 
+    def explain(
+        self,
+        model: str,
+        example: ExampleLike,
+        *,
+        version: int | None = None,
+        of: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> Explanation | RowExplanation:
+        """Explain the prediction of one example.
+
+        Args:
+            model: name; of a classifier of images, or a model of rows.
+            example: an image (path, bytes of a file, PIL image) or a row (dict, or the path of a
+                CSV file with one).
+            version: None is the newest.
+            of: the label to explain; None is the most likely one.
+            timeout: seconds for everything together.
+
+        Returns:
+            By how much each pixel, or each column, raises the score or the value.
+
+        Raises:
+            CallError: the call failed; an InvalidRequestError if the example cannot be used.
+        """
+        steps = gateway_api.explain(model, example, version, of)
+        return self._run(lambda _: steps, timeout)
+
     def call(self, steps: Steps[Result], *, timeout: float = DEFAULT_TIMEOUT_S) -> Result:
-        """Make a call that has no method here, such as `gateway_api.explanation`."""
+        """Make a call that has no method here, such as `gateway_api.explanation_picture`."""
         return self._run(lambda _: steps, timeout)
 
     def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:

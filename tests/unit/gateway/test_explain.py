@@ -1,12 +1,16 @@
+import asyncio
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rockstar_client import AsyncHttpClient, HttpClient, InvalidRequestError
 from tests.contracts import LABELS
+from tests.http_servers import application
 from tests.images import png
 from tests.table_models import ROW, regression, table_classifier
+from tests.unit.gateway.conftest import LIMITED, FakeServer
 
 
 @pytest.fixture
@@ -99,3 +103,23 @@ def test_a_regression_explains_its_value_and_lists_imputed_columns(http, server)
     }
     wrong = http.post("/explain/toy?of=cat", json={"instances": [ROW]})
     assert (wrong.status_code, wrong.get_json()["field"]) == (400, "of")
+
+
+def test_clients_explain_images(create_gateway, image):
+    with application(create_gateway(LIMITED, FakeServer())) as url, HttpClient(url) as client:
+        found = client.explain("toy", image, of=LABELS[2])
+        assert (found.label, np.shape(found.heatmap)) == (LABELS[2], (8, 8))
+        with pytest.raises(InvalidRequestError, match=r"inputs\[0\]: expected an image"):
+            client.explain("toy", b"no image")
+        with pytest.raises(InvalidRequestError, match="inputs: expected one example, got 2"):
+            client.explain("toy", [image, image])
+
+
+def test_clients_explain_rows(create_gateway, table):
+    async def explain(url):
+        async with AsyncHttpClient(url) as client:
+            return await client.explain("toy", ROW)
+
+    with application(create_gateway(LIMITED, table)) as url:
+        found = asyncio.run(explain(url))
+    assert {column.name for column in found.columns} == set(ROW)
