@@ -75,6 +75,9 @@ def _typed_column(text: str) -> tuple[str, str]:
 )
 @click.option("--data", help=f"{SYNTAX}.  [default: {DEFAULT_DATA}]")
 @click.option("--data-dir", help="Folder with the files of data sets.")
+@click.option(
+    "--corrections", metavar="DIR", help="Folder of the page's corrections, to learn from too."
+)
 @click.option("--target", help="Column of a table to predict.")
 @click.option(
     "--task",

@@ -18,6 +18,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from rockstar_contract.images import FORMATS
 from rockstar_serving.gateway.app import create_app
+from rockstar_training.config import config_for
+from rockstar_training.train import train_and_evaluate
+from tests.browser.conftest import checked_page, gateway
 from tests.http_servers import application
 from tests.shared_data import shared_data
 from tests.table_models import table_classifier
@@ -332,3 +335,39 @@ def test_a_browser_asks_for_the_key_once(browser: Browser) -> None:
         page.goto(url)
         page.get_by_role("button", name="Sample 2").click()
         expect(card(page, "toy").locator(".answer")).not_to_have_text("–")
+
+
+def test_it_is_taught_and_the_new_version_answers_beside_the_old_one(
+    browser: Browser, trained_models: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_models.workdir / "models", tmp_path / "models")
+    corrections = tmp_path / "corrections"
+    taught = "4"
+    with (
+        gateway(tmp_path / "models", corrections=str(corrections)) as url,
+        checked_page(browser, url) as page,
+    ):
+        page.goto(url)
+        page.get_by_role("heading", name="logistic").wait_for()
+        answer, before = (card(page, "logistic").locator(c) for c in (".answer", ".before"))
+        for place in range(3):  # a bar in three places, which no model calls a four
+            page.get_by_role("button", name="Clear").click()
+            bar = np.zeros((28, 28), np.uint8)
+            bar[8 + place : 20 + place, 13:15] = 255
+            draw(page, bar)
+            expect(answer).to_have_text(re.compile("[0-9]|not sure"))
+            page.get_by_label("Wrong? It is").select_option(taught)
+            page.get_by_role("button", name="Teach it").click()
+            kept = f"Kept as {taught}, for the next training ({place + 1} in all)."
+            expect(page.get_by_text(kept)).to_be_visible()
+        old = answer.text_content()
+        assert old != taught
+        expect(before).to_be_hidden()
+        result = train_and_evaluate(config_for("logistic", corrections=str(corrections)), tmp_path)
+        assert result.contract.version == 2
+        expect(before).to_have_text(re.compile(rf"Version 1 said {old} \(\d+ %\)\."))
+        expect(answer).to_have_text(taught)
+        expect(card(page, "logistic").locator(".about")).to_have_text(re.compile("version 2 "))
+        expect(page.get_by_text(kept)).to_be_visible()
+        page.get_by_role("button", name="Sample 2").click()
+        expect(before).to_be_hidden()

@@ -241,6 +241,9 @@ class TrainConfig:
     validation: str | None = None  # a CSV file or folder for validation, instead of a share
     test: str | None = None  # a CSV file or folder for testing, instead of a share
     folds: int = 0  # of a table's cross-validation before the final training
+    # A folder with a subfolder of images for each label, or for some, to learn in addition: what
+    # users of the page corrected. Validation and test examples stay those of the data set.
+    corrections: str | None = None
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
@@ -271,7 +274,10 @@ class TrainConfig:
         known = self.split == "random" or (kind in ("group", "time") and bool(colon and column))
         _require(known, "split", self.split, "random, group:COLUMN or time:COLUMN")
         _require(self.folds == 0 or 2 <= self.folds <= 100, "folds", self.folds, "0 or 2 to 100")
-        if not self.data.startswith("csv:"):
+        if self.data.startswith("csv:"):
+            found = self.corrections
+            _require(found is None, "corrections", found, "none; with data of images only")
+        else:
             table = "with data csv:FILE only"
             _require(self.split == "random", "split", self.split, f"random; another one {table}")
             _require(self.folds == 0, "folds", self.folds, f"0; others {table}")

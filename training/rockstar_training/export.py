@@ -35,7 +35,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -65,7 +65,12 @@ from rockstar_training import signatures, tensorflow_setup
 from rockstar_training.config import CHOICES
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
-from rockstar_training.prepared_data import GoldenSamples, MemoryExamples, PreparedData
+from rockstar_training.prepared_data import (
+    CorrectedExamples,
+    GoldenSamples,
+    MemoryExamples,
+    PreparedData,
+)
 from rockstar_training.readback import (
     LITERT_FILE,
     Arrays,
@@ -270,6 +275,10 @@ def similar_examples(data: PreparedData) -> PreparedData | None:
 
     Users' own images are never copied into a version.
     """
+    if isinstance(data.tensors, CorrectedExamples):
+        train, count = data.split.train, data.tensors.count
+        split = replace(data.split, train=train[train < count])
+        data = replace(data, tensors=data.tensors.known, split=split)
     public = isinstance(data.input, ImageInput) and isinstance(data.tensors, MemoryExamples)
     return data if public else None
 

@@ -113,16 +113,7 @@ def scan_folder(
     """
     skipped: list[str] = []
     names, examples = _read_layout(folder, validation, test, skipped)
-    found = _in_threads(_examine, [example.path for example in examples])
-    examined = list(zip(examples, found, strict=True))
-    problems = {example.path: file.problem for example, file in examined if file.problem}
-    others = [path for path in problems if not _is_image_name(path)]
-    skipped += [f"{path}: {why}" for path, why in problems.items() if _is_image_name(path)]
-    samples = {path.suffix.lower(): path for path in others}
-    for suffix, count in Counter(path.suffix.lower() for path in others).items():
-        what = f"{suffix or 'other'} files, which are not images"
-        skipped.append(f"{what}: {count}, such as {samples[suffix]}")
-    usable = [(example, file) for example, file in examined if not file.problem]
+    usable, problems = _examine_all(examples, skipped)
     kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
     for label in set(range(len(names))) - set(kept):
         skipped.append(f"{names[label]}: a folder without images")
@@ -140,8 +131,6 @@ def scan_folder(
     label_names = tuple(names[label] for label in kept)
     _require_two_classes(folder, label_names)
     labels = np.searchsorted(kept, [example.label for example, _ in usable]).astype(np.int64)
-    digest = hashlib.sha256(b"".join(file.digest for _, file in usable))
-    digest.update(labels.astype("<i8").tobytes())
     side = int(np.median([file.side for _, file in usable]))
     split, notes = _split(usable, instead_of_test=validation is None)
     return ImageFolder(
@@ -150,10 +139,46 @@ def scan_folder(
         label_names=label_names,
         channels=3 if any(file.color for _, file in usable) else 1,
         size=min(max(side, _SMALLEST_SIZE), _DEFAULT_SIZE),
-        sha256=digest.hexdigest(),
+        sha256=_hash(labels, [file for _, file in usable]),
         skipped=tuple(map(utf8_name, skipped)),
         split=split,
         notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Corrections:
+    """Images with labels of a data set, some of which may have none."""
+
+    files: tuple[Path, ...]  # decodable, by label, then by path
+    labels: NDArray[np.int64]  # [n], of each file
+    sha256: str  # of the files and their labels, hexadecimal
+    skipped: tuple[str, ...]  # a phrase for each file and folder that is not used
+
+
+def scan_corrections(folder: Path, label_names: Sequence[str]) -> Corrections:
+    """Examine the images of a folder that has a subfolder for each label, or for some of them.
+
+    Raises:
+        DataError: no such folder.
+    """
+    skipped: list[str] = []
+    files = [file for file in _walk(folder, skipped) if len(file.parts) > 1]
+    places = {name: place for place, name in enumerate(label_names)}
+    unknown = Counter(file.parts[0] for file in files if file.parts[0] not in places)
+    skipped += [f"{folder / name}: not a label ({count} files)" for name, count in unknown.items()]
+    examples = sorted(
+        _Example(places[file.parts[0]], file.path, None)
+        for file in files
+        if file.parts[0] in places
+    )
+    usable, _ = _examine_all(examples, skipped)
+    labels = np.array([example.label for example, _ in usable], np.int64)
+    return Corrections(
+        files=tuple(example.path for example, _ in usable),
+        labels=labels,
+        sha256=_hash(labels, [file for _, file in usable]),
+        skipped=tuple(map(utf8_name, skipped)),
     )
 
 
@@ -167,9 +192,9 @@ class FolderExamples:
     """The images of a folder as tensors, decoded by threads and cached if they fit."""
 
     def __init__(
-        self, folder: ImageFolder, spec: ImageInput, cache_bytes: int = CACHE_BYTES
+        self, files: Sequence[Path], spec: ImageInput, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        self._files, self._spec = folder.files, spec
+        self._files, self._spec = files, spec
         count = len(self._files)
         fits = count * int(np.prod(spec.shape)) * 4 <= cache_bytes
         self._cache = np.empty((count, *spec.shape), np.float32) if fits else None
@@ -411,6 +436,28 @@ def _split(
     if both:
         notes.append(f"{both} of {len(test)} test images are training images too.")
     return Split(train, validation, test), notes
+
+
+def _examine_all(
+    examples: list[_Example], skipped: list[str]
+) -> tuple[list[tuple[_Example, _Properties]], dict[Path, str]]:
+    """Return the files that are images, and the problems of others, which are added to skipped."""
+    found = _in_threads(_examine, [example.path for example in examples])
+    examined = list(zip(examples, found, strict=True))
+    problems = {example.path: file.problem for example, file in examined if file.problem}
+    others = [path for path in problems if not _is_image_name(path)]
+    skipped += [f"{path}: {why}" for path, why in problems.items() if _is_image_name(path)]
+    samples = {path.suffix.lower(): path for path in others}
+    for suffix, count in Counter(path.suffix.lower() for path in others).items():
+        what = f"{suffix or 'other'} files, which are not images"
+        skipped.append(f"{what}: {count}, such as {samples[suffix]}")
+    return [(example, file) for example, file in examined if not file.problem], problems
+
+
+def _hash(labels: NDArray[np.int64], files: Sequence[_Properties]) -> str:
+    digest = hashlib.sha256(b"".join(file.digest for file in files))
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _examine(path: Path) -> _Properties:

@@ -4,10 +4,11 @@ Targets are in memory. Inputs are requested by index, a batch at a time, and com
 from files that are decoded on demand. Imports no TensorFlow.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ from rockstar_training.config import CLASSIFIERS, DataSpec, TrainConfig, parse_d
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from rockstar_training.datasets import encode_png, known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
-from rockstar_training.image_folders import FolderExamples, folder_input, scan_folder
+from rockstar_training.image_folders import (
+    FolderExamples,
+    folder_input,
+    scan_corrections,
+    scan_folder,
+)
 from rockstar_training.splits import Fractions, Index, Split, folds_of, split_labeled, split_table
 
 # An example as clients send it: the bytes of a file, or a row.
@@ -55,8 +61,31 @@ class MemoryExamples:
         return self.array[places]
 
 
+@dataclass(frozen=True, eq=False)
+class CorrectedExamples:
+    """The examples of a data set, followed by images that users labeled."""
+
+    known: MemoryExamples | FolderExamples
+    count: int  # of the known examples
+    corrections: FolderExamples
+
+    def tensors(self, places: Index) -> NDArray[np.float32]:
+        """Return preprocessed images, float32 [n, h, w, c]."""
+        known = places < self.count
+        first, later = self.known.tensors(places[known]), places[~known] - self.count
+        found = np.empty((len(places), *first.shape[1:]), np.float32)
+        found[known], found[~known] = first, self.corrections.tensors(later)
+        return found
+
+    def raw(self, place: int) -> Raw:
+        """Return an image as clients send it."""
+        if place < self.count:
+            return self.known.raw(place)
+        return self.corrections.raw(place - self.count)
+
+
 # All examples of a data set, by their index in it: preprocessed, and as clients send them.
-Examples = MemoryExamples | FolderExamples | TableExamples
+Examples = MemoryExamples | FolderExamples | TableExamples | CorrectedExamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +199,8 @@ def prepare_data(config: TrainConfig) -> PreparedData:
     else:
         prepare = _prepare_folder if spec.kind == "folder" else _prepare_known
         data = prepare(spec, config, fractions)
+        if config.corrections is not None:
+            data = _with_corrections(data, Path(config.corrections).expanduser())
     task_of(config, data)
     return data
 
@@ -215,9 +246,6 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
 
 def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:
     folder = scan_folder(spec.path, _path(config.validation), _path(config.test))
-    notes, count = [f"skipped {each}" for each in folder.skipped[:_NAMED]], len(folder.skipped)
-    if count > _NAMED:
-        notes.append(f"skipped {count - _NAMED} more, {count} in all")
     size = config.image_size or pretrained_size(config.pretrained) or folder.size
     wanted = folder_input(size, folder.channels)
     split = split_labeled(folder.labels, fractions, spec.name, folder.split)
@@ -225,14 +253,44 @@ def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -
     return PreparedData(
         name=spec.name,
         input=wanted,
-        tensors=FolderExamples(folder, wanted),
+        tensors=FolderExamples(folder.files, wanted),
         targets=folder.labels,
         split=split,
         labels=folder.label_names,
         sha256=folder.sha256,
-        notes=(*notes, *folder.notes, *small),
+        notes=(*_skipped(folder.skipped), *folder.notes, *small),
         described=_STATISTICS_SAMPLE,
     )
+
+
+def _with_corrections(data: PreparedData, folder: Path) -> PreparedData:
+    """Add images that users labeled to the training examples; the others stay as they are."""
+    added, spec = scan_corrections(folder, data.labels), data.input
+    notes = (
+        *data.notes,
+        *_skipped(added.skipped),
+        f"corrections: {len(added.files)} from {folder}",
+    )
+    if not added.files:
+        return replace(data, notes=notes)
+    assert isinstance(spec, ImageInput)  # noqa: S101 - TrainConfig requires it
+    assert isinstance(data.tensors, (MemoryExamples, FolderExamples))  # noqa: S101
+    known = data.examples
+    places = np.arange(known, known + len(added.files))
+    return replace(
+        data,
+        tensors=CorrectedExamples(data.tensors, known, FolderExamples(added.files, spec)),
+        targets=np.concatenate([data.targets, added.labels]),
+        split=replace(data.split, train=np.concatenate([data.split.train, places])),
+        sha256=hashlib.sha256(f"{data.sha256} {added.sha256}".encode()).hexdigest(),
+        notes=notes,
+    )
+
+
+def _skipped(names: Sequence[str]) -> list[str]:
+    """Note the first files and folders that are not used, and count the rest."""
+    more = [f"skipped {len(names) - _NAMED} more, {len(names)} in all"]
+    return [f"skipped {each}" for each in names[:_NAMED]] + more * (len(names) > _NAMED)
 
 
 def _prepare_known(spec: DataSpec, config: TrainConfig, fractions: Fractions) -> PreparedData:

@@ -98,7 +98,7 @@ class GatewayConfig:
         api_keys: API keys as NAME:SHA256.
         rate_limit: Default rate limit for keys without their own, e.g. 100/minute.
         corrections: Folder for images with the labels that users of the page chose, one folder for
-            each label, as rockstar train --data folder: reads it; by default none are kept.
+            each label, for rockstar train --corrections; by default none are kept.
         cors_origins: Origins whose pages may call the gateway, https://HOST; * is all.
         bind: HOST:PORT, unix:PATH or fd://N.
         server: gunicorn, with a thread for each request, or granian, with an event loop; needs the

@@ -1,7 +1,9 @@
 import base64
 import dataclasses
+import errno
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from rockstar_contract.activations import NEIGHBORS_FILE, find_neighbors
 from rockstar_contract.manifest import write_manifest
 from tests.contracts import LABELS
+from tests.images import png
 from tests.model_fixtures import edge_model
 from tests.table_models import table_classifier
 from tests.unit.gateway.conftest import IMAGE, LIMITED, FakeServer, post
@@ -125,7 +128,8 @@ def test_errors_are_problems(http):
 @pytest.fixture
 def taught(create_gateway, server, tmp_path):
     """A gateway that keeps corrections in a folder."""
-    config = dataclasses.replace(LIMITED, corrections=str(tmp_path / "corrections"))
+    limits = {"max_body_bytes": 2**23, "max_pixels": 2_000_000}
+    config = dataclasses.replace(LIMITED, corrections=str(tmp_path / "corrections"), **limits)
     return create_gateway(config, server).test_client()
 
 
@@ -150,6 +154,35 @@ def test_there_may_not_be_too_many_corrections(taught, tmp_path):
     refused = post(taught, f"{PATH}/corrections?label=two")
     assert refused.status_code == 507
     assert "2,000 corrections already" in refused.get_json()["detail"]
+
+
+def test_large_corrections_are_scaled_down(taught, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), dtype=np.uint8)
+    assert len(photo := png(noise)) > 5_000_000
+    assert post(taught, f"{PATH}/corrections?label=two", photo).status_code == 200
+    (path,) = (tmp_path / "corrections/two").iterdir()
+    with Image.open(path) as kept:
+        assert kept.size == (512, 512)
+    assert path.stat().st_size < 800_000
+
+
+def test_a_full_disk_leaves_nothing_behind(taught, tmp_path, monkeypatch):
+    def full(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    failed = post(taught, f"{PATH}/corrections?label=two")
+    assert (failed.status_code, failed.get_json()["detail"]) == (507, "The correction cannot be written; the log says why.")  # fmt: skip
+    assert list((tmp_path / "corrections/two").iterdir()) == []
+
+
+def test_two_pages_label_the_same_image_at_once(taught, tmp_path):
+    labels = ["one", "two"] * 8
+    with ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda label: post(taught.application.test_client(), f"{PATH}/corrections?label={label}"), labels)]  # fmt: skip
+    assert {answer.get_json()["corrections"] for answer in answers} == {1}
+    assert len([*(tmp_path / "corrections").rglob("*.png")]) == 1
 
 
 def test_bad_corrections_are_refused(taught, http, tmp_path):

@@ -237,7 +237,7 @@ def test_names_that_are_not_utf8_are_escaped(pets):
     text = "\n".join(folder.skipped).encode().decode()
     for name in (r"r\udce9.png: expected an", r"n\udce9.txt", r".h\udce9", r"leer\udce9: an empty"):
         assert name in text
-    examples = FolderExamples(folder, folder_input(8, folder.channels))
+    examples = FolderExamples(folder.files, folder_input(8, folder.channels))
     assert examples.tensors(np.arange(6)).shape == (6, 8, 8, 1)
 
 
@@ -275,7 +275,7 @@ def test_photos_of_24_megapixels_are_prepared_as_they_are_served(pets):
     place = [file.name for file in folder.files].index("photo.jpe")
     spec = folder_input(64, 3)
     served = prepare(folder.files[place].read_bytes(), spec, field="image")
-    trained = FolderExamples(folder, spec).tensors(np.array([place]))
+    trained = FolderExamples(folder.files, spec).tensors(np.array([place]))
     np.testing.assert_array_equal(trained[0], served)
 
 
@@ -312,7 +312,7 @@ def test_no_folder_is_an_error(tmp_path):
 @pytest.mark.parametrize("cache_bytes", [0, 10**9])
 def test_tensors_are_the_same_kept_or_not(pets, cache_bytes):
     folder = scan_folder(pets)
-    examples = FolderExamples(folder, folder_input(12, 1), cache_bytes)
+    examples = FolderExamples(folder.files, folder_input(12, 1), cache_bytes)
     every = examples.tensors(np.arange(5))
     assert every.shape == (5, 12, 12, 1)
     assert every.dtype == np.float32
@@ -323,7 +323,9 @@ def test_tensors_are_the_same_kept_or_not(pets, cache_bytes):
 
 def test_small_folders_are_decoded_once(pets):
     folder = scan_folder(pets)
-    kept, streamed = (FolderExamples(folder, folder_input(12, 1), size) for size in (10**9, 0))
+    kept, streamed = (
+        FolderExamples(folder.files, folder_input(12, 1), size) for size in (10**9, 0)
+    )
     before = kept.tensors(np.arange(5))
     for file in folder.files:
         file.unlink()
@@ -336,4 +338,4 @@ def test_a_file_that_was_damaged_meanwhile_is_named(pets):
     folder = scan_folder(pets)
     (pets / "cat" / "1.png").write_bytes(b"gone")
     with pytest.raises(DataError, match=r"changed since .*1\.png"):
-        FolderExamples(folder, folder_input(12, 1)).tensors(np.arange(5))
+        FolderExamples(folder.files, folder_input(12, 1)).tensors(np.arange(5))

@@ -9,6 +9,7 @@ from rockstar_contract.inputs import prepare as serve
 from rockstar_contract.tables import TextRow
 from rockstar_training import datasets
 from rockstar_training.config import config_for
+from rockstar_training.errors import ConfigError, DataError
 from rockstar_training.prepared_data import class_weights
 from rockstar_training.splits import Fractions
 from tests.shared_data import shared_data
@@ -156,6 +157,44 @@ def test_a_folder_to_validate_with_leaves_the_test_to_a_share(shades, tmp_path_f
     require_sound(prepared)
     assert counts(prepared) == [47, 8, 12]
     assert prepared.validation.raw(0) in [path.read_bytes() for path in other.rglob("*.png")]
+
+
+@pytest.mark.parametrize("data", ["digits", "shades"])
+def test_corrections_are_learned_besides_the_data_set(data, shades, tmp_path_factory):
+    data, name = (shades, "light") if data == "shades" else (data, "7")
+    before = prepare(data)
+    image = datasets.encode_png(np.full((40, 30, 1), 200, np.uint8))
+    folder = tmp_path_factory.mktemp("corrections")
+    for place in (f"{name}/a.png", f"{name}/b.png", "unicorn/c.png", f"{name}/.incoming"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(image)
+    (folder / name / "damaged.png").write_bytes(image[:50])
+    after = prepare(data, corrections=str(folder))
+    require_sound(after)
+    assert [a - b for a, b in zip(counts(after), counts(before), strict=True)] == [2, 0, 0]
+    assert (after.name, after.labels, after.input) == (before.name, before.labels, before.input)
+    assert [after.labels[label] for label in after.train.targets[-2:]] == [name] * 2
+    assert after.train.raw(after.train.count - 1) == image
+    served = serve(image, after.input, field="image")
+    np.testing.assert_array_equal(after.train.tensors(np.array([-1]))[0], served)
+    np.testing.assert_array_equal(
+        after.test.tensors(np.arange(9)), before.test.tensors(np.arange(9))
+    )
+    assert after.sha256 != before.sha256
+    notes = "\n".join(after.notes)
+    assert f"skipped {folder}/unicorn: not a label (1 files)" in notes
+    assert f"skipped {folder}/{name}/damaged.png: expected" in notes
+    assert f"corrections: 2 from {folder}" in notes
+
+
+def test_corrections_that_are_not_there(tmp_path):
+    assert prepare("digits", corrections=str(tmp_path)).notes == (
+        f"corrections: 0 from {tmp_path}",
+    )
+    with pytest.raises(DataError, match="no such folder: none"):
+        prepare("digits", corrections="none")
+    with pytest.raises(ConfigError, match="corrections: expected none; with data of images only"):
+        prepare("csv:a.csv", corrections="some")
 
 
 def test_splits_of_a_folder_are_kept(tmp_path):

@@ -5,14 +5,17 @@ have them. These paths are for the page only and may change.
 """
 
 import base64
+import fcntl
 import hashlib
 import io
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, send_file
@@ -26,7 +29,7 @@ from rockstar_client.calls import run
 from rockstar_client.errors import NotFoundError
 from rockstar_contract.activations import NEIGHBORS_FILE, Activation, LayerReader, Neighbors
 from rockstar_contract.contract import Contract, ImageInput
-from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image
 from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import ManifestError, check_manifest
@@ -45,8 +48,8 @@ _MAX_EDGE_BYTES = 64 * 2**20
 # Layers with more channels or units are drawn in part.
 _MAX_CHANNELS, _MAX_UNITS, _UNITS_PER_ROW = 64, 1024, 32
 _NEAREST = 5
-# Corrections that are kept, and the largest.
-_MAX_CORRECTIONS, _MAX_CORRECTION_BYTES = 2000, 2**20
+# Corrections that are kept, and their longest side: as PNG files they have at most 800 kB.
+_MAX_CORRECTIONS, _CORRECTION_SIDE = 2000, 512
 # The report has its styles inline, and no script.
 _REPORT_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -129,7 +132,8 @@ def edge(model: str) -> Response:
 def correct(model: str) -> ResponseReturnValue:
     """Keep the image in the body with the label in the URL, for the next training.
 
-    It is written as a PNG without metadata; an image that was kept before moves to its new label.
+    It is written as a PNG without metadata, a large one scaled down. An image that was kept before
+    moves to its new label.
     """
     here, current = gateway(), context()
     if not here.config.corrections:
@@ -145,29 +149,52 @@ def correct(model: str) -> ResponseReturnValue:
         raise InvalidInputError("label", expected="a label that can name a folder", got=label[:40])
     body = whole_body(current, here.config)
     pixels = decode_image(body, "body", max_pixels=here.config.max_pixels, reserve=hold)
-    content = _png(pixels)
-    if len(content) > _MAX_CORRECTION_BYTES:
-        most = f"an image of at most {_MAX_CORRECTION_BYTES:,} bytes as a PNG"
-        raise TooLargeError("body", expected=most, got=f"{len(content):,}")
-    folder = Path(here.config.corrections)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((_CORRECTION_SIDE, _CORRECTION_SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    content, folder = stream.getvalue(), Path(here.config.corrections)
     name = f"correction-{hashlib.sha256(content).hexdigest()[:32]}.png"
-    others = [path for path in folder.glob("*/correction-*.png") if path.name != name]
-    if len(others) >= _MAX_CORRECTIONS:
-        why = f"There are {_MAX_CORRECTIONS:,} corrections already: train with them, and move them."
-        raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why)
     try:
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        incoming = folder / label / f".{uuid4().hex}"
-        incoming.write_bytes(content)
-        incoming.replace(folder / label / name)
-        for other in labels:
-            if other != label and "/" not in other:
-                (folder / other / name).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            others = [path for path in folder.glob("*/correction-*.png") if path.name != name]
+            if len(others) >= _MAX_CORRECTIONS:
+                most = f"{_MAX_CORRECTIONS:,} corrections already"
+                why = f"There are {most}: train with them, and move them."
+                raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why)
+            _write(folder / label / name, content)
+            for other in labels:
+                if other != label and "/" not in other:
+                    (folder / other / name).unlink(missing_ok=True)
     except OSError as error:
         log.error("a correction cannot be written to %s: %s", folder, error)
         why = "The correction cannot be written; the log says why."
         raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why) from error
     return jsonify(label=label, corrections=len(others) + 1)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other processes: two pages may label the same image at the same time."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    incoming = path.parent / f".{path.name}"
+    try:
+        incoming.write_bytes(content)
+        incoming.replace(path)
+    except OSError:
+        incoming.unlink(missing_ok=True)
+        raise
 
 
 @_blueprint.get("/page/models/<model>/card")

@@ -16,6 +16,7 @@ export class Card {
     this.problem = make("p", "problem");
     this.problem.hidden = true;
     this.compared = make("p", "hint");
+    this.before = make("p", "hint before");
     this.adjusted = make("p", "hint");
     this.adjusted.hidden = true;
     this.bars = make("table", "bars");
@@ -37,12 +38,13 @@ export class Card {
     const head = make("header");
     head.append(make("h3", "", model.model), this.about);
     this.facts = facts(model);
-    this.element.append(head, this.answer, this.compared, this.problem, this.adjusted, this.bars, this.buttons, this.picture, this.legend, this.facts);
+    this.element.append(head, this.answer, this.before, this.compared, this.problem, this.adjusted, this.bars, this.buttons, this.picture, this.legend, this.facts);
     this.clear();
   }
 
   clear() {
     this.shown = null;
+    this.before.hidden = true;
     this.compared.hidden = true;
     this.answer.textContent = "–";
     this.problem.hidden = true;
@@ -53,8 +55,14 @@ export class Card {
     this.hidePicture();
   }
 
-  show(answer) {
+  // With `same`, the image of the answer before: if another version gave that, it is shown, too.
+  show(answer, same = false) {
     const { prediction, version, milliseconds } = answer;
+    if (!same) this.before.hidden = true;
+    else if (this.shown && this.shown.version !== version) {
+      this.before.textContent = `Version ${this.shown.version} said ${said(this.shown.prediction)}`;
+      this.before.hidden = false;
+    }
     this.shown = answer;
     this.compared.hidden = true;
     this.problem.hidden = true;
@@ -102,6 +110,14 @@ export class Card {
     this.why.setAttribute("aria-pressed", "false");
   }
 
+  // A newer version of the model.
+  update(model) {
+    this.model = model;
+    const old = this.facts;
+    this.facts = facts(model);
+    old.replaceWith(this.facts);
+  }
+
   // Links to the card and the report, if the gateway has them.
   link({ card, report }) {
     const links = make("p", "links");
@@ -135,6 +151,10 @@ export class Card {
       row.cells[2].textContent = percent(score);
     });
   }
+}
+
+function said({ label, value, top }) {
+  return top ? `${label ?? "not sure"} (${percent(top[0].score)}).` : `${Number(value.toPrecision(6))}.`;
 }
 
 // The service's adjustments to a row as a sentence; empty if there are none.

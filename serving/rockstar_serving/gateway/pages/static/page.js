@@ -15,6 +15,8 @@ const ORDER = ["linear", "logistic", "mlp", "cnn"];
 
 // After this time without an answer the page says that it waits.
 const SLOW_MS = 1500;
+// After a correction the page looks this often for versions that learned it.
+const NEWS_MS = 5000;
 
 const find = (id) => document.getElementById(id);
 const message = find("message");
@@ -31,6 +33,8 @@ let asking = new AbortController();
 let explaining = new AbortController();
 let busy = false;
 let again = false;
+let same = false; // whether the image is that of the answers on the page
+let news = null;
 
 const drawing = new Drawing(find("canvas"), () => {
   if (!drawing.empty) forgetFile();
@@ -45,9 +49,14 @@ function say(text, error = false, detail = "") {
 
 // Predict the current image once; if it changes meanwhile, predict again after the answers.
 async function changed() {
+  same = false;
   explaining.abort();
   inside.update(inside.model ? currentImage() : null);
   for (const card of cards) card.hidePicture();
+  await ask();
+}
+
+async function ask() {
   if (busy) {
     again = true;
     return;
@@ -67,7 +76,7 @@ async function askAll() {
   const image = currentImage();
   if (find("teach")) {
     find("teach").hidden = !image;
-    find("taught").textContent = "";
+    if (!same) find("taught").textContent = "";
   }
   if (!image) {
     for (const card of cards) card.clear();
@@ -76,6 +85,8 @@ async function askAll() {
   }
   asking = new AbortController();
   const { signal } = asking;
+  const repeated = same;
+  same = true;
   const problems = [];
   const slow = setTimeout(() => say("Waiting for the models…"), SLOW_MS);
   const answers = await Promise.all(
@@ -83,7 +94,7 @@ async function askAll() {
       try {
         const answer = await predict(card.model.model, image, card.top, signal);
         if (signal.aborted) return null;
-        card.show(answer);
+        card.show(answer, repeated);
         if (find("in-browser")?.checked) compare(card, image);
         return { model: card.model.model, labels: card.labels, accuracy: card.model.metrics?.test_accuracy, ...answer.prediction };
       } catch (error) {
@@ -154,10 +165,25 @@ function offerToTeach() {
     try {
       const count = await correct(model, label, currentImage());
       find("taught").textContent = `Kept as ${label}, for the next training (${count} in all).`;
+      news ??= setInterval(lookForVersions, NEWS_MS);
     } catch (error) {
       find("taught").textContent = sentenceOf(error);
     }
   });
+}
+
+// Predict the image again with versions that were published meanwhile.
+async function lookForVersions() {
+  const newest = ({ versions }) => versions.find(({ state }) => state === "AVAILABLE")?.version;
+  const models = await listModels().catch(() => []);
+  const updated = cards.filter((card) => {
+    const model = models.find((each) => each.model === card.model.model && each.input);
+    if (!model || newest(model) === newest(card.model)) return false;
+    card.update(model);
+    describe(model.model).then((found) => card.link(found), () => {});
+    return true;
+  });
+  if (updated.length) await ask();
 }
 
 function saveImage() {
