@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import http
 import logging
-import resource
 import socket
 import sys
 import threading
@@ -21,6 +20,7 @@ import uvicorn
 # The class that uvicorn.Config takes as `http`; a subclass adds limits that no setting has.
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID251
 
+from rockstar_serving.listening import connection_limit
 from rockstar_serving.model_server.deadline import DeadlineExceededError
 from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.rest import BodyTooLargeError, RestApi, RestRequest, RestResponse
@@ -40,21 +40,11 @@ _PAUSE_SECONDS = 1.0
 _DISCARD_SECONDS = 30
 _MAX_HEADER_BYTES = 256 * 2**10
 _MAX_CONNECTIONS = 1000
-# Open files reserved for gRPC, models and logs.
-_OTHER_FILES = 100
 
 log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def connection_limit() -> int:
-    """The number of accepted connections; further ones wait until others close."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return _MAX_CONNECTIONS
-    return min(_MAX_CONNECTIONS, max(files - _OTHER_FILES, files // 2))
 
 
 class Connection(HttpToolsProtocol):
@@ -160,7 +150,7 @@ class RestApp:
         # Requests that timed out and whose models may still run.
         self._late: list[Future[RestResponse]] = []
         self.connections: dict[tuple[str, int], Connection] = {}
-        self.max_connections = connection_limit()
+        self.max_connections = connection_limit(_MAX_CONNECTIONS)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Handle one request; called by uvicorn."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rockstar_serving.listening import connection_limit
 from rockstar_serving.model_server import rest_server
 from rockstar_serving.model_server.models.config import ModelConfig
 from rockstar_serving.model_server.options import GrpcOptions, RestOptions, ServerOptions
-from rockstar_serving.model_server.rest_server import connection_limit
 from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeLoader, add_version
 from tests.integration.model_server.conftest import refused
@@ -25,12 +25,13 @@ BODY = b'{"inputs":[[1, 2]]}'
 
 
 @pytest.mark.parametrize(
-    ("files", "limit"), [(resource.RLIM_INFINITY, 1000), (2**20, 1000), (1024, 924), (64, 32)]
+    ("files", "limit"), [(resource.RLIM_INFINITY, 1000), (2**20, 1000), (1024, 768), (64, 16)]
 )
 def test_connections_leave_files_for_others(files, limit, monkeypatch):
     """If the system allows few open files (ulimit -n), connections do not use all of them."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
-    assert connection_limit() == limit
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    assert connection_limit(1000) == limit
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_a_queued_request_of_a_disconnected_client_does_not_run(connect, loader)
 
 
 def test_connections_beyond_the_limit_wait(monkeypatch, request):
-    monkeypatch.setattr(rest_server, "connection_limit", lambda: 1)
+    monkeypatch.setattr(rest_server, "connection_limit", lambda _: 1)
     connect: Callable[[], socket.socket] = request.getfixturevalue("connect")
     first, second = connect(), connect()
     for client in (first, second):
