@@ -97,15 +97,16 @@ def publish(folder: Path, target: Path) -> None:
     Raises OSError, also if there is something at the target.
     """
     for path in (*folder.rglob("*"), folder):
-        _sync(path)
+        sync(path)
     # A rename would silently replace an empty folder that was made without the lock.
     if target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     folder.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write a file, or the entries of a folder, to the disk; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

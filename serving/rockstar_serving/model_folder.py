@@ -15,7 +15,6 @@ TensorFlow Serving reads models.config itself (--model_config_file), so labels a
 """
 
 import fcntl
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import msgspec
 from google.protobuf import text_format
 
 from rockstar_contract.text_files import EncodingError, read_text
-from rockstar_contract.version_folders import HELD_PREFIX, served_versions
+from rockstar_contract.version_folders import HELD_PREFIX, served_versions, sync
 from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 CONFIG_FILE = "models.config"
@@ -279,13 +278,7 @@ def _replace(path: Path, text: str) -> None:
     """Write a file so that readers, and a crash, find the old one or the new one."""
     # Under the lock, so the name is free; a leftover of a process that ended is overwritten.
     new = path.with_name(f".{path.name.removeprefix('.')}.new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    new.write_text(text, "utf-8")
+    sync(new)
     new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
