@@ -192,6 +192,12 @@ def to_json(array: NDArray[Any]) -> Any:
     return _texts(array.tolist())
 
 
+def to_rows(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Convert arrays by name, each [n, …], to an object of `to_json` values for each of n rows."""
+    columns = {name: to_json(array) for name, array in arrays.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
     """The inverse of `to_json`: texts become bytes, null becomes NaN.
 

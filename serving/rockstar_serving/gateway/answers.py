@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,17 +21,27 @@ from rockstar_contract.contract import (
     to_values,
 )
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import to_json
+from rockstar_contract.inputs import to_rows
 from rockstar_contract.tables import Adjustments
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 TYPES = (JSON, CSV, NPY)
 
 
+class ExampleError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with an example; see ProblemError."""
+
+    detail: str
+    field: str
+    expected: str
+    got: str
+    hint: str = ""
+
+
 class Failed(msgspec.Struct, frozen=True):
     """An example that could not be predicted, and why."""
 
-    error: Mapping[str, str]
+    error: ExampleError
 
 
 # The answer for one example; of a model of tensors, its outputs by name.
@@ -80,9 +90,7 @@ def postprocess(
         raise InvalidInputError("threshold", expected="a classification", got=got)
     good: Sequence[Item]
     if contract.task == "tensors":
-        columns = {name: to_json(array) for name, array in predicted.named.items()}
-        rows = zip(*columns.values(), strict=True)
-        good = [dict(zip(columns, row, strict=True)) for row in rows]
+        good = to_rows(predicted.named)
     elif contract.task == "regression":
         good = to_values(outputs)
     else:
@@ -97,7 +105,7 @@ def postprocess(
         good = labeled
     if not problems:
         return list(good)
-    rest = iter(good)
+    rest: Iterator[Item] = iter(good)
     return [
         _failed(problems[index]) if index in problems else next(rest)
         for index in range(len(good) + len(problems))
@@ -175,7 +183,7 @@ def as_csv(
         if isinstance(item, Value):
             cells = [item.value]
         elif isinstance(item, Failed):
-            problem = item.error["detail"]
+            problem = item.error.detail
         elif isinstance(item, Prediction):
             cells = [cell for score in item.top for cell in (score.label, score.score)]
             if item.label is None:
@@ -231,11 +239,4 @@ def _in_words(adjusted: Adjustments | None) -> str:
 
 
 def _failed(error: InvalidInputError) -> Failed:
-    members = {
-        "detail": str(error),
-        "field": error.field,
-        "expected": error.expected,
-        "got": error.got,
-        "hint": error.hint,
-    }
-    return Failed({name: text for name, text in members.items() if text})
+    return Failed(ExampleError(str(error), error.field, error.expected, error.got, error.hint))

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from rockstar_client.predictor import Predicted
-from rockstar_contract.inputs import to_json
+from rockstar_contract.inputs import to_rows
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.settings import GatewayConfig
 from tfs_api.status import Code
@@ -289,8 +289,7 @@ def _payload(example: Any) -> Any:
 def _answers(predicted: Predicted) -> list[Any]:
     labels, outputs = predicted.contract.labels, predicted.outputs
     if predicted.named:
-        columns = {name: to_json(array) for name, array in predicted.named.items()}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return to_rows(predicted.named)
     if not labels:
         return [{"value": value} for value in outputs[:, 0].tolist()]
     best = outputs.argmax(axis=1)

@@ -31,6 +31,7 @@ from rockstar_serving.gateway.errors import (
     UnknownNameError,
 )
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
+from rockstar_serving.gateway.predict import positive
 from rockstar_serving.gateway.receiving import PLAIN_BODY, reading_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api.json_pieces import parse_in_pieces
@@ -128,7 +129,7 @@ def infer(model: str, version: str | None = None) -> Steps[HttpResponse]:
     """Run `serving_default`, or the signature that `parameters.signature_name` names."""
     current = context()
     current.model = model
-    number = _version_number(version)
+    number = positive(version, "version")
     with current.phase("preprocess"):
         document, binary = _split(whole_body(current, gateway().config))
         try:
@@ -354,7 +355,7 @@ def model_metadata(model: str, version: str | None = None) -> ResponseReturnValu
     """The inputs and outputs of `serving_default`; -1 is any size."""
     current = context()
     current.model = model
-    number = _version_number(version)
+    number = positive(version, "version")
     backend = gateway().backend
     metadata = backend.metadata(Query(model, version=number, timeout=current.time_left()))
     states = backend.status(Query(model, timeout=current.time_left()))
@@ -395,7 +396,7 @@ def ready() -> Response:
 @_probes.get(f"{_VERSION}/ready")
 def model_ready(model: str, version: str | None = None) -> Response:
     """Whether a model or version is available; it need not have a contract."""
-    number = _version_number(version)
+    number = positive(version, "version")
     try:
         query = Query(model, version=number, timeout=PROBE_TIMEOUT_S)
         states = gateway().backend.status(query)
@@ -411,19 +412,6 @@ def _health(document: dict[str, str | bool]) -> Response:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         response.headers.update(RETRY_AFTER)
     return response
-
-
-def _version_number(text: str | None) -> int | None:
-    """The version in a path; None, the newest, if the path has none.
-
-    Raises:
-        InvalidInputError: not a version number. The protocol allows any text.
-    """
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise InvalidInputError("version", expected="a whole number from 1", got=repr(text[:40]))
-    return int(text)
 
 
 def _render(problem: ProblemError) -> HttpResponse:

@@ -69,7 +69,7 @@ def predict(model: str) -> Steps[HttpResponse]:
     """
     given = arguments("version", "label", "top", "threshold", "partial", "strict", "full")
     version, label = version_or_label(given)
-    top, threshold = _positive(given, "top"), _share(given, "threshold")
+    top, threshold = positive(given.get("top"), "top"), _share(given, "threshold")
     partial, strict, full = (_flag(given, name) for name in ("partial", "strict", "full"))
     here, current = gateway(), context()
     accept = current.header("accept")
@@ -317,7 +317,7 @@ def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
     Raises:
         InvalidInputError: both are given, or one is invalid.
     """
-    version, label = _positive(given, "version"), given.get("label")
+    version, label = positive(given.get("version"), "version"), given.get("label")
     if label == "":
         raise InvalidInputError("label", expected="the name of a label", got="nothing")
     if label is not None and version is not None:
@@ -325,8 +325,12 @@ def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
     return version, label
 
 
-def _positive(given: Arguments, name: str) -> int | None:
-    text = given.get(name)
+def positive(text: str | None, name: str) -> int | None:
+    """Parse a whole number in a URL, such as a version; None if it is not given.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
     if text is None:
         return None
     # isdecimal alone would accept other scripts' digits; a version is an int64 on the wire.

@@ -43,10 +43,9 @@ _blueprint = Blueprint("tfserving", __name__)
 
 @_blueprint.url_value_preprocessor
 def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Replace the URL's variables by the parsed route.
+    """Replace the URL's variables by `target`, the parsed route or the error of an invalid one.
 
-    They are `target`, the route, and `model`, its model, as for all routes of the gateway; or
-    `invalid`, the error of an invalid request.
+    A route also has `model`, its model, as all routes of the gateway.
     """
     if values is None:
         return
@@ -58,26 +57,23 @@ def _find_model(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     if root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     try:
-        target = route(request.method, path)
+        values["target"] = target = route(request.method, path)
+        values["model"] = target.ref.name
     except StatusError as error:
-        values["invalid"] = error
-    else:
-        values |= {"target": target, "model": target.ref.name}
+        values["target"] = error
 
 
-def respond_view(
-    target: Route | None = None, invalid: StatusError | None = None, **_model: str
-) -> Response:
+def respond_view(target: Route | StatusError, **_model: str) -> Response:
     """See handle()."""
     if request.method == "OPTIONS":
         response = Response()
         response.allow.update(("GET", "POST"))
         return response
     cache: SignatureCache = current_app.extensions[_EXTENSION]
-    return respond(handle(target or invalid, cache), gateway().backend)
+    return respond(handle(target, cache), gateway().backend)
 
 
-def handle(target: Route | StatusError | None, cache: "SignatureCache") -> Steps[HttpResponse]:
+def handle(target: Route | StatusError, cache: "SignatureCache") -> Steps[HttpResponse]:
     """Handle the current request; errors have the messages of TensorFlow Serving.
 
     Args:
@@ -85,8 +81,8 @@ def handle(target: Route | StatusError | None, cache: "SignatureCache") -> Steps
         cache: known signatures.
     """
     try:
-        if not isinstance(target, Route):
-            raise target or AssertionError("_find_model() sets one of the two")
+        if isinstance(target, StatusError):
+            raise target
         context().model = target.ref.name
         return HttpResponse((yield from _content(target, cache)))
     except CallError:
