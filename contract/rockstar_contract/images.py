@@ -161,7 +161,7 @@ def decode_image(
             raise
         except _RefusedError as refused:
             raise refused.error from None
-        except Exception:
+        except Exception:  # as above
             raise InvalidInputError(
                 field,
                 expected="a whole image",

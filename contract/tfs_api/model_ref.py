@@ -52,6 +52,14 @@ class Route:
     ref: ModelRef
 
 
+def whole_number(text: str) -> int | None:
+    """Parse an int64 from 0, such as a version; None if the text is something else."""
+    # int() alone would accept other scripts' digits, and fail on thousands of digits.
+    if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MAX_VERSION:
+        return int(text)
+    return None
+
+
 def path_of(uri: str) -> str:
     """The path and query of a request's URI, which WSGI has as Latin-1; it may contain the host."""
     text = uri if uri.isascii() else uri.encode("latin-1").decode("utf-8", "replace")

@@ -166,6 +166,12 @@ def not_found(model: str, version: int | None, label: str | None) -> Steps[Unkno
     )
 
 
+def send_tensors(model: str) -> str:
+    """The hint for a model without a contract."""
+    path = quote(model, safe="")
+    return f"send tensors to /v1/models/{path}:predict or /v2/models/{path}/infer"
+
+
 def problem_of(error: Exception, *, relays: bool) -> ProblemError:
     """Map an exception to a problem; unexpected ones are logged.
 
@@ -179,15 +185,13 @@ def problem_of(error: Exception, *, relays: bool) -> ProblemError:
         return _invalid_input(error)
     if isinstance(error, NoContractError):
         model = context().model
-        path = quote(model, safe="")
         return _invalid_input(
             InvalidInputError(
                 "model",
                 expected="one with a contract, which says how images or rows become tensors",
                 got=f"{model}, which has none that can be read",
-                hint=f"send tensors to /v1/models/{path}:predict or /v2/models/{path}/infer, or "
-                f"import it: rockstar import FOLDER --name {model} --labels A,B,… (see rockstar "
-                "import --help)",
+                hint=f"{send_tensors(model)}, or import it: rockstar import FOLDER --name {model} "
+                "--labels A,B,… (see rockstar import --help)",
             )
         )
     if isinstance(error, CallError):

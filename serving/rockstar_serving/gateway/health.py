@@ -1,8 +1,9 @@
 """Health checks: `/livez`, the process works; `/readyz`, the models respond."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
+import msgspec
 from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -45,23 +46,41 @@ def ready() -> ResponseReturnValue:
     return jsonify(status="not ready", models=visible), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
 
 
-def are_ready(models: dict[str, dict[str, Any]]) -> bool:
+class ModelState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a model is ready.
+
+    Attributes:
+        version: the one that is served by default; None without a contract.
+        contract: whether it has one.
+        reason: why it is not ready.
+        failed: whether nothing else will load it.
+    """
+
+    ready: bool
+    version: int | None = None
+    contract: bool = True
+    reason: str = ""
+    failed: bool = False
+
+
+def are_ready(models: Mapping[str, ModelState]) -> bool:
     """Whether the gateway is ready, by the states of its models."""
     states = models.values()
     if gateway().config.require_all_models:
-        return all(state["ready"] for state in states)
-    done = all(state["ready"] or state.get("failed") for state in states)
-    return done and any(state["ready"] for state in states)
+        return all(state.ready for state in states)
+    return all(state.ready or state.failed for state in states) and any(
+        state.ready for state in states
+    )
 
 
-def probe(model: str) -> dict[str, Any]:
-    """The state of a model: whether it is ready, and if not, why."""
+def probe(model: str) -> ModelState:
+    """The state of a model."""
     backend, query = gateway().backend, Query(model, timeout=PROBE_TIMEOUT_S)
     try:
-        return {"ready": True, "version": backend.contract(query).version}
+        return ModelState(ready=True, version=backend.contract(query).version)
     except NoContractError:
         # It is loaded, as its signatures are known.
-        return {"ready": True, "contract": False}
+        return ModelState(ready=True, contract=False)
     except CallError as error:
         states, code = [], error.code
     if code is Code.NOT_FOUND:
@@ -70,13 +89,13 @@ def probe(model: str) -> dict[str, Any]:
         except CallError as error:
             code = error.code
     if code is not Code.NOT_FOUND:
-        return {"ready": False, "reason": code.name}
-    # With a models.config, nothing else will load the model.
-    followed = bool(gateway().config.models_config)
+        return ModelState(ready=False, reason=code.name)
     errors = [f"version {state.version}: {state.error}" for state in states if state.error]
     if errors and all(state.state == "END" for state in states):
-        return {"ready": False, "reason": "; ".join(errors), "failed": True}
-    return {"ready": False, "reason": Code.NOT_FOUND.name} | ({"failed": True} if followed else {})
+        return ModelState(ready=False, reason="; ".join(errors), failed=True)
+    # With a models.config, nothing else will load the model.
+    followed = bool(gateway().config.models_config)
+    return ModelState(ready=False, reason=Code.NOT_FOUND.name, failed=followed)
 
 
 API = Api("ops", _blueprint, open=True, unlimited=True)

@@ -28,6 +28,7 @@ from rockstar_serving.model_server.engines.litert import RUNTIME
 from rockstar_serving.model_server.engines.tensorflow import RUNTIME as TENSORFLOW
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import (
+    ConfigError,
     ConfigFileWatcher,
     ModelConfig,
     read_config_file,
@@ -184,7 +185,7 @@ class LiteRTLoader:
         """Load the versions of a models.config before workers are forked, which share them."""
         loaded = {}
         # Workers load, and report, what fails here.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ConfigError):
             for model in read_config_file(config):
                 with contextlib.suppress(Exception):
                     folders = served_versions(model.base_path)

@@ -35,6 +35,7 @@ from rockstar_serving.gateway.predict import positive
 from rockstar_serving.gateway.receiving import PLAIN_BODY, reading_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api.json_pieces import parse_in_pieces
+from tfs_api.model_ref import whole_number
 from tfs_api.open_inference import (
     DATATYPES,
     PLATFORM,
@@ -207,12 +208,12 @@ def _split(body: bytes) -> tuple[bytes, bytes]:
     text = context().header(HEADER_LENGTH.lower())
     if text is None:
         return body, b""
-    # int() itself would fail on thousands of digits.
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= len(body)):
+    length = whole_number(text)
+    if length is None or length > len(body):
         raise InvalidInputError(
             HEADER_LENGTH, expected=f"at most the {len(body)} bytes of the body", got=text[:40]
         )
-    return body[: int(text)], body[int(text) :]
+    return body[:length], body[length:]
 
 
 def _read_inputs(inputs: list[InputTensor], binary: bytes) -> dict[str, NDArray[Any]]:

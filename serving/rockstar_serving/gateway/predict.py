@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 import msgspec
 import numpy as np
@@ -33,9 +33,10 @@ from rockstar_serving.gateway.answers import (
 from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import RequestContext, context
-from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found
+from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found, send_tensors
 from rockstar_serving.gateway.receiving import reserve
 from rockstar_serving.gateway.state import Gateway, gateway
+from tfs_api.model_ref import whole_number
 from tfs_api.status import Code
 
 ROUTE = "/predict/<model>"
@@ -273,10 +274,9 @@ def _describe(model: str) -> dict[str, Any]:
     try:
         contract = backend.contract(Query(model, timeout=context().time_left()))
     except NoContractError:
-        path = quote(model, safe="")
         described["problem"] = (
-            f"it has no contract: rockstar import publishes one with it; until then send "
-            f"tensors to /v1/models/{path}:predict or /v2/models/{path}/infer"
+            f"it has no contract: rockstar import publishes one with it; until then "
+            f"{send_tensors(model)}"
         )
         return described
     spec: dict[str, Any] = msgspec.to_builtins(contract.input)
@@ -333,10 +333,10 @@ def positive(text: str | None, name: str) -> int | None:
     """
     if text is None:
         return None
-    # isdecimal alone would accept other scripts' digits; a version is an int64 on the wire.
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and 1 <= int(text) < 2**63):
+    number = whole_number(text)
+    if not number:
         raise InvalidInputError(name, expected="a whole number from 1", got=repr(text[:40]))
-    return int(text)
+    return number
 
 
 def _share(given: Arguments, name: str) -> float | None:

@@ -180,7 +180,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         # Only in the first worker; workers that run models themselves log their loading.
         if worker.age == 1 and not self._config.models_config:
             arguments = (worker.wsgi, self._config.upstream)
-            threading.Thread(target=_report_upstream, args=arguments, daemon=True).start()
+            threading.Thread(target=report_upstream, args=arguments, daemon=True).start()
 
     def _pre_request(self, worker: GatewayWorker, request: Any) -> None:
         worker.headers_arrived()
@@ -225,7 +225,7 @@ def _worker_exit(_arbiter: Any, worker: Any) -> None:
         os._exit(0)
 
 
-def _report_upstream(app: "Flask", upstream: str) -> None:
+def report_upstream(app: "Flask", upstream: str) -> None:
     """Log for each model whether the model server serves it."""
     from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, probe
     from rockstar_serving.gateway.state import set_gateway
@@ -235,12 +235,13 @@ def _report_upstream(app: "Flask", upstream: str) -> None:
     set_context(RequestContext("", "ops", PROBE_TIMEOUT_S, time.monotonic()))
     for model in here.served.names:
         state = probe(model)
-        if state["ready"]:
-            log.info("%s serves %s, version %d", upstream, model, state["version"])
+        if state.ready:
+            version = f"version {state.version}" if state.contract else "without a contract"
+            log.info("%s serves %s, %s", upstream, model, version)
         else:
             log.warning(
                 "%s does not serve %s yet (%s): requests get an error until it does",
-                *(upstream, model, state["reason"]),
+                *(upstream, model, state.reason),
             )
 
 

@@ -172,7 +172,7 @@ class ObjectStore:
             try:
                 obstore.put(self._store(), key, content, mode=mode)
                 done.set_result(None)
-            except BaseException as error:
+            except BaseException as error:  # of any kind, even a panic: the caller waits
                 done.set_exception(error)
 
         # In a thread, because Ctrl-C waits for the end of put().

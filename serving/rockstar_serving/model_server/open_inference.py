@@ -17,7 +17,7 @@ from rockstar_serving.model_server.deadline import Deadline
 from rockstar_serving.model_server.engines.engine import Arrays, SignatureNotFoundError
 from rockstar_serving.model_server.models.servables import State
 from tfs_api.messages import open_inference_pb2 as pb
-from tfs_api.model_ref import MAX_VERSION, ModelRef
+from tfs_api.model_ref import ModelRef, whole_number
 from tfs_api.open_inference import (
     PLATFORM,
     check_parameters,
@@ -176,11 +176,8 @@ def _model_ref(name: str, version: str) -> ModelRef:
         raise invalid("expected the name of a model, got none")
     if not version:
         return ModelRef(name)
-    # int() itself would fail on thousands of digits.
-    if version.isascii() and version.isdecimal() and len(version) < 20:
-        number = int(version)
-        if number <= MAX_VERSION:
-            return ModelRef(name, version=number)
+    if (number := whole_number(version)) is not None:
+        return ModelRef(name, version=number)
     return ModelRef(name, label=version)
 
 

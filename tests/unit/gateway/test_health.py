@@ -1,4 +1,7 @@
-from rockstar_client.errors import call_error
+from contextvars import copy_context
+
+from rockstar_client.errors import NoContractError, call_error
+from rockstar_serving.gateway.server import report_upstream
 from tests.contracts import LABELS, make_contract
 from tfs_api.status import Code
 
@@ -29,3 +32,11 @@ def test_ready_when_every_model_responds(http, server):
     assert response.status_code == 503
     assert response.get_json()["models"]["toy"] == {"ready": False, "reason": "UNAVAILABLE"}
     assert http.get("/livez").status_code == 200
+
+
+def test_a_model_without_a_contract_is_ready_and_reported(http, server, caplog):
+    server.failure = NoContractError(Code.INTERNAL, "it has none")
+    assert http.get("/readyz").get_json()["models"]["toy"] == {"ready": True, "contract": False}
+    with caplog.at_level("INFO"):
+        copy_context().run(report_upstream, http.application, "server:8500")
+    assert "server:8500 serves toy, without a contract" in caplog.messages
