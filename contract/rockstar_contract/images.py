@@ -236,42 +236,8 @@ def _decode(
     repaired: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image; damage raises any exception of Pillow's."""
-    if kind == "HEIF":
-        try:
-            # Imported here because it loads 27 MB of libraries, which few services need.
-            from pillow_heif import register_heif_opener
-        except ImportError as error:
-            raise InvalidInputError(
-                field,
-                expected="an image that this installation reads",
-                got="a HEIC photo, and pillow-heif is not installed",
-                hint="save it as JPEG, or install rockstartf[heif] where images are decoded",
-            ) from error
-        register_heif_opener(thumbnails=False)
-    if kind == "PNG" and len(data) > _PLAIN_PNG:
-        data = _used_chunks(data)
     max_pixels = int(max_pixels // _HEAVY.get(kind, 1))
-    if kind in ("ICO", "CUR"):
-        for width, height in _icon_sizes(data):
-            _require_size(width, height, field, max_pixels)
-    if kind == "TIFF":
-        _require_few_values(data, field)
-    if kind == "JPEG":
-        _require_few_segments(data)
-    if kind == "BMP" and data[30:34] in _RUN_LENGTHS and len(data) > _MAX_RUN_LENGTHS:
-        raise InvalidInputError(
-            field,
-            expected=f"a run-length encoded BMP of at most {_MAX_RUN_LENGTHS:,} bytes",
-            got=f"{len(data):,} bytes",
-            hint="save it as PNG",
-        )
-    if kind == "GIF" and data.count(b"!\xfe") > _MAX_CHUNKS:
-        raise ValueError("too many comments")
-    if kind == "AVIF":
-        # Decode the still image, not the first frame of a track, whose size is unknown before.
-        data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
-        for width, height in coded_sizes(data):
-            _require_size(width, height, field, max_pixels)
+    data = _prepared(data, kind, field, max_pixels)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
     except Image.DecompressionBombError as error:
@@ -315,6 +281,51 @@ def _decode(
         image = image.transpose(transposition)
     pixels = np.frombuffer(image.tobytes(), np.uint8)
     return pixels.reshape(image.height, image.width, -1)
+
+
+def _prepared(data: bytes, kind: str, field: str, max_pixels: int) -> bytes:
+    """The part of a file that Pillow may open, within limits of what that costs.
+
+    Raises:
+        InvalidInputError: it takes too much, or the decoder is not installed.
+        ValueError, IndexError, struct.error: damaged.
+    """
+    if kind == "HEIF":
+        try:
+            # Imported here because it loads 27 MB of libraries, which few services need.
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InvalidInputError(
+                field,
+                expected="an image that this installation reads",
+                got="a HEIC photo, and pillow-heif is not installed",
+                hint="save it as JPEG, or install rockstartf[heif] where images are decoded",
+            ) from error
+        register_heif_opener(thumbnails=False)
+    if kind == "PNG" and len(data) > _PLAIN_PNG:
+        data = _used_chunks(data)
+    if kind in ("ICO", "CUR"):
+        for width, height in _icon_sizes(data):
+            _require_size(width, height, field, max_pixels)
+    if kind == "TIFF":
+        _require_few_values(data, field)
+    if kind == "JPEG":
+        _require_few_segments(data)
+    if kind == "BMP" and data[30:34] in _RUN_LENGTHS and len(data) > _MAX_RUN_LENGTHS:
+        raise InvalidInputError(
+            field,
+            expected=f"a run-length encoded BMP of at most {_MAX_RUN_LENGTHS:,} bytes",
+            got=f"{len(data):,} bytes",
+            hint="save it as PNG",
+        )
+    if kind == "GIF" and data.count(b"!\xfe") > _MAX_CHUNKS:
+        raise ValueError("too many comments")
+    if kind == "AVIF":
+        # Decode the still image, not the first frame of a track, whose size is unknown before.
+        data = data[:8] + data[8:12].replace(b"avis", b"avif") + data[12:]
+        for width, height in coded_sizes(data):
+            _require_size(width, height, field, max_pixels)
+    return data
 
 
 def _factor(width: int, height: int) -> int:
