@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -116,46 +117,37 @@ def predict(model: str) -> Steps[HttpResponse]:
         return HttpResponse(document)
 
 
+@dataclass(eq=False)
 class Batch:
     """The examples of a request, preprocessed as a batch for what a contract describes.
 
     Attributes:
+        examples: as they were sent.
+        here: limits.
+        current: the request; None for a copy, which is prepared after the request.
+        partial: collect the errors of invalid examples instead of raising them.
+        strict: reject rows with missing values, unknown categories or other columns.
         problems: errors of invalid examples by position; empty unless partial.
         adjusted: adjustments of rows by position.
         size: number of examples, with invalid ones.
-        sent: the examples as they were sent.
+        sent: the examples without their names.
         is_unchanged: whether the model takes them as they were sent, without preprocessing.
     """
 
-    def __init__(
-        self,
-        examples: list[NamedExample],
-        here: Gateway,
-        current: RequestContext | None,
-        *,
-        partial: bool,
-        strict: bool = False,
-    ) -> None:
-        """Hold the examples.
+    examples: list[NamedExample]
+    here: Gateway
+    current: RequestContext | None
+    _: KW_ONLY
+    partial: bool
+    strict: bool = False
 
-        Args:
-            examples: as they were sent.
-            here: limits.
-            current: the request; None for a copy, which is prepared after the request.
-            partial: collect the errors of invalid examples instead of raising them.
-            strict: reject rows with missing values, unknown categories or other columns.
-        """
-        self._examples = examples
-        self._here, self._config = here, here.config
-        self._current = current
-        self._give_back: Callable[[], None] | None = None
-        self._partial = partial
-        self._strict = strict
+    def __post_init__(self) -> None:
         self.problems: dict[int, InvalidInputError] = {}
         self.adjusted: dict[int, Adjustments] = {}
-        self.size = len(examples)
-        self.sent: list[Any] = [named.example for named in examples]
         self.is_unchanged = False
+        self.size = len(self.examples)
+        self.sent: list[Any] = [named.example for named in self.examples]
+        self._give_back: Callable[[], None] | None = None
 
     def prepare(self, spec: Input) -> ModelInputs:
         """Preprocess the valid examples; may be called again for another contract.
@@ -170,9 +162,9 @@ class Batch:
         """
         began = time.monotonic()
         is_tensors, is_table = isinstance(spec, TensorInput), isinstance(spec, TableInput)
-        examples = self._examples if is_tensors else list(self._split(spec))
+        examples = self.examples if is_tensors else list(self._split(spec))
         if len(examples) > self.size:
-            require_few(len(examples), self._config)
+            require_few(len(examples), self.here.config)
         self.problems, self.adjusted, self.size = {}, {}, len(examples)
         self.is_unchanged = is_tensors
         rows: list[Any] = []
@@ -195,15 +187,15 @@ class Batch:
                             example,
                             spec,
                             field=named.field,
-                            max_pixels=self._config.max_pixels,
-                            strict=self._strict,
+                            max_pixels=self.here.config.max_pixels,
+                            strict=self.strict,
                             adjusted=adjusted,
                             reserve=self._reserve,
                         )
                     )
             except InvalidInputError as error:
-                is_for_thread = self._here.is_event_loop and isinstance(error, TooLargeError)
-                if is_for_thread or not self._partial:
+                is_for_thread = self.here.is_event_loop and isinstance(error, TooLargeError)
+                if is_for_thread or not self.partial:
                     raise
                 self.problems[index] = copy.copy(error)  # without its traceback, which keeps this
                 continue
@@ -220,15 +212,15 @@ class Batch:
 
     def _require_time(self, began: float) -> None:
         """Stop between two examples if there is no time for more."""
-        if self._here.is_event_loop and time.monotonic() - began > _TURN_S:
+        if self.here.is_event_loop and time.monotonic() - began > _TURN_S:
             raise TooLargeError("body", expected="work for a moment", got="more")
-        if self._current is not None:
-            self._current.time_left()
+        if self.current is not None:
+            self.current.time_left()
 
     def _reserve(self, size: int) -> None:
         """Reserve memory for one example; a repaired image is decoded twice."""
         self._release()
-        self._give_back = reserve(self._here, self._current, size)
+        self._give_back = reserve(self.here, self.current, size)
 
     def _release(self) -> None:
         if self._give_back is not None:
@@ -237,12 +229,12 @@ class Batch:
 
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Split arrays from files that are batches of examples; their shape shows it."""
-        for named in self._examples:
+        for named in self.examples:
             if not is_batch(named.example, spec):
                 yield named
                 continue
             # A file of a few bytes can hold any number of empty rows.
-            require_few(len(named.example), self._config)
+            require_few(len(named.example), self.here.config)
             for field, row in split_batch(named.example, named.field):
                 yield NamedExample(field, row)
 
