@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
@@ -138,50 +138,37 @@ class HttpProtocol(Protocol):
         """Send the response."""
 
 
+@dataclass(eq=False)
 class RsgiGateway:
-    """The application of one worker process.
+    """The application of one worker process; the server calls `__rsgi_init__` first.
 
     Attributes:
+        config: settings.
+        files: contents of the files that they name.
+        stopping: whether the gateway is about to stop.
+        on_ready: called once the worker listens.
+        is_retiring: whether clients should connect again, to another worker.
+        backend: see create_app.
+        observers: see create_app.
+        apis: see create_app.
+        load: see create_app.
         flask: handles all requests but predictions.
         loop: the event loop.
     """
 
-    def __init__(
-        self,
-        config: GatewayConfig,
-        files: Files,
-        stopping: Callable[[], bool],
-        on_ready: Callable[[], None] = lambda: None,
-        is_retiring: Callable[[], bool] = lambda: False,
-        backend: Backend | None = None,
-        observers: Sequence[Observer] = (),
-        apis: tuple[Api, ...] = APIS,
-        load: "LiteRTLoader | None" = None,
-    ) -> None:
-        """Keep the settings; the server calls `__rsgi_init__` next.
+    config: GatewayConfig
+    files: Files
+    stopping: Callable[[], bool]
+    on_ready: Callable[[], None] = lambda: None
+    is_retiring: Callable[[], bool] = lambda: False
+    backend: Backend | None = None
+    observers: Sequence[Observer] = ()
+    apis: tuple[Api, ...] = APIS
+    load: "LiteRTLoader | None" = None
 
-        Args:
-            config: settings.
-            files: contents of the files that they name.
-            stopping: whether the gateway is about to stop.
-            on_ready: called once the worker listens.
-            is_retiring: whether clients should connect again, to another worker.
-            backend: see create_app.
-            observers: see create_app.
-            apis: see create_app.
-            load: see create_app.
-        """
-        self._config = config
-        self._files = files
-        self._stopping = stopping
-        self._on_ready = on_ready
-        self._is_retiring = is_retiring
-        self._backend = backend
-        self._observers = observers
-        self._apis = apis
-        self._load = load
+    def __post_init__(self) -> None:
         self._small_requests = 0
-        most = config.threads + config.queue + _MORE_THREADS
+        most = self.config.threads + self.config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
         self._page_threads = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
 
@@ -194,28 +181,28 @@ class RsgiGateway:
             return AsyncBatching(backend, limits, observer, loop, self._calls)
 
         self.flask: Flask = create_app(
-            self._config,
-            self._backend,
-            self._observers,
-            self._apis,
-            files=self._files,
-            stopping=self._stopping,
+            self.config,
+            self.backend,
+            self.observers,
+            self.apis,
+            files=self.files,
+            stopping=self.stopping,
             batching=batching,
-            load=self._load,
+            load=self.load,
         )
         self._gateway: Gateway = self.flask.extensions["gateway"]
         small = replace(
-            self._config,
-            max_body_bytes=min(_SMALL_UNPACKED, self._config.max_body_bytes),
-            max_pixels=min(_SMALL_PIXELS, self._config.max_pixels),
-            max_instances=min(_FEW_INSTANCES, self._config.max_instances),
+            self.config,
+            max_body_bytes=min(_SMALL_UNPACKED, self.config.max_body_bytes),
+            max_pixels=min(_SMALL_PIXELS, self.config.max_pixels),
+            max_instances=min(_FEW_INSTANCES, self.config.max_instances),
         )
         self._on_loop = replace(self._gateway, config=small, is_event_loop=True)
         self._signatures = tfserving.SignatureCache()
         self._keys = self._gateway.keys or None
-        self._pages = unlimited_paths(self.flask, self._apis)
+        self._pages = unlimited_paths(self.flask, self.apis)
         # The loop starts to run once the server listens.
-        loop.call_soon(self._on_ready)
+        loop.call_soon(self.on_ready)
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         """End the threads; the server calls it when the worker stops."""
@@ -261,7 +248,7 @@ class RsgiGateway:
 
     async def _predict(self, scope: Scope, protocol: HttpProtocol, endpoint: Endpoint) -> None:
         api, rule, model, start, upstream = endpoint
-        config, headers = self._config, scope.headers
+        config, headers = self.config, scope.headers
         header = headers.get if self._keys is None else partial(_header, headers)
         current = new_context(config, api.name, header, "POST")
         current.path, current.query, current.route = scope.path, scope.query_string, rule
@@ -297,8 +284,8 @@ class RsgiGateway:
         self, protocol: HttpProtocol, current: RequestContext, api: Api, response: HttpResponse
     ) -> None:
         sent = [("content-type", response.content_type), *response.headers.items()]
-        sent += response_headers(current, api, self._config).items()
-        if self._is_retiring() or current.unread:
+        sent += response_headers(current, api, self.config).items()
+        if self.is_retiring() or current.unread:
             sent.append(("connection", "close"))
         protocol.response_bytes(response.status, sent, response.body)
         self._gateway.observer.answered(current, response.status)
@@ -313,7 +300,7 @@ class RsgiGateway:
             ProblemError: it takes too long, or there is no room for it.
             TooLargeError: larger than config.max_body_bytes.
         """
-        most = self._config.max_body_bytes
+        most = self.config.max_body_bytes
         arriving = _chunks(protocol)
         if length is not None and length > most:
             await _discard(arriving, current)
@@ -322,7 +309,7 @@ class RsgiGateway:
         received = count = ends = 0
         body = io.BytesIO()  # a list of chunks of one byte would take forty times as much
         try:
-            async with asyncio.timeout(self._config.upload_timeout):
+            async with asyncio.timeout(self.config.upload_timeout):
                 if length is not None and length <= _SMALL_BODY:
                     whole = await protocol()
                     current.unread = False
@@ -342,7 +329,7 @@ class RsgiGateway:
             await _discard(arriving, current)
             raise
         except TimeoutError:
-            raise too_slow(self._config.upload_timeout) from None
+            raise too_slow(self.config.upload_timeout) from None
         except ProtocolClosed:  # the client has closed its side, or a chunk is malformed
             pass
         else:
@@ -412,12 +399,12 @@ class RsgiGateway:
         headers, here = scope.headers, self._gateway
         environ = _environ(scope, (*here.served.names, *here.aliases))
         length = _length(headers.get("content-length"))
-        current = new_context(self._config, "", partial(_header, headers), scope.method)
+        current = new_context(self.config, "", partial(_header, headers), scope.method)
         current.path = scope.path
         current.unread = bool(length) or "transfer-encoding" in headers
         set_gateway(self._gateway)
         set_context(current)
-        api = health.API if scope.path == health.LIVEZ else api_of(scope.path, self._apis)
+        api = health.API if scope.path == health.LIVEZ else api_of(scope.path, self.apis)
         current.api = api.name
         body = b""
         try:
@@ -429,7 +416,7 @@ class RsgiGateway:
                     await _discard(_chunks(protocol), current)
                 environ["CONTENT_LENGTH"] = str(len(body))
         except TooLargeError:  # an error of those that read the body
-            environ["CONTENT_LENGTH"] = str(self._config.max_body_bytes + 1)
+            environ["CONTENT_LENGTH"] = str(self.config.max_body_bytes + 1)
         except Exception as error:  # any failure gets a response
             self._respond(protocol, current, api, error_response(error, api))
             return
@@ -452,7 +439,7 @@ class RsgiGateway:
         threads = self._page_threads if scope.path in self._pages else self._threads
         status, sent, content = await self.loop.run_in_executor(threads, handle)
         # After a CONNECT comes no further request, whatever the response.
-        if self._is_retiring() or current.unread or scope.method == "CONNECT":
+        if self.is_retiring() or current.unread or scope.method == "CONNECT":
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
 
