@@ -52,6 +52,14 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.startswith(("rockstar_", "tfs_api"))}
 
 
+def printed(code: str, *arguments: object) -> str:
+    """What a new interpreter prints, without errors."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_arrows(folder):
     for path in (ROOT / folder).rglob("*.py"):
@@ -82,20 +90,16 @@ def test_serving_never_imports_training():
 )
 def test_tensorflow_stays_out(modules):
     heavy = "{'tensorflow', 'keras'} & set(sys.modules)"
-    code = f"import {modules}, sys; print({heavy} or 'light')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("light\n", "")
+    assert printed(f"import {modules}, sys; print({heavy} or 'light')") == "light\n"
 
 
 def test_clients_load_only_their_protocol():
-    code = (
+    printed(
         # tenacity imports it where it is installed, as with Jupyter, and with it asyncio.
         "import sys; sys.modules['tornado'] = None; "
         "import rockstar_client as clients; assert not {'numpy', 'grpc', 'urllib3'} & set(sys.modules); "
         "clients.HttpClient; assert not {'grpc', 'asyncio', 'aiohttp', 'flask'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_all_that_clients_offer_is_there():
@@ -105,8 +109,7 @@ def test_all_that_clients_offer_is_there():
 
 def test_a_server_without_metrics_does_not_load_their_library():
     code = "import rockstar_serving.model_server.command, sys; print('prometheus_client' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert printed(code) == "False\n"
 
 
 def models_config(folder):
@@ -126,9 +129,7 @@ def test_the_parent_of_the_workers_loads_only_modules_for_settings(tmp_path):
         "config_of(read_settings({'models': ('toy',), 'models_config': sys.argv[1]}))\n"
         "print({'numpy', 'flask', 'grpc', 'PIL'} & set(sys.modules))"
     )
-    command = [sys.executable, "-c", code, models_config(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("set()\n", "")
+    assert printed(code, models_config(tmp_path)) == "set()\n"
 
 
 def test_a_worker_that_runs_its_models_itself_does_not_load_grpc(tmp_path):
