@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from tests.rest_models import write_models
 from tests.saved_models import SavedModels
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Handle Ctrl-C even if a shell started the tests in the background, as in child processes."""
+    """Set what all tests need."""
+    # A busy machine is slow, which is no failure.
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("any speed", deadline=None, suppress_health_check=slow)
+    settings.load_profile("any speed")
+    # Ctrl-C works even if a shell started the tests in the background, as in child processes.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

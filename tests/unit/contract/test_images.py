@@ -78,7 +78,7 @@ ENCODED = [encoded(stroke(), kind) for kind in ("PNG", "GIF", "TIFF", "BMP", "AV
 
 
 @given(st.integers(0, 400), st.binary(max_size=8), st.sampled_from(ENCODED))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_damaged_images_are_decoded_or_rejected(place, damage, data):
     place = min(place, len(data))
     damaged = data[:place] + damage + data[place + len(damage) :]

@@ -32,7 +32,7 @@ PIXELS = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3
 
 
 @given(PIXELS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_image_becomes_a_valid_tensor(pixels):
     tensor = preprocess(pixels, STEPS)
     assert tensor.shape == (8, 8, 1)
@@ -42,7 +42,7 @@ def test_any_image_becomes_a_valid_tensor(pixels):
 
 
 @given(PIXELS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_steps_in_a_row_are_the_steps_one_by_one(pixels):
     border = SuppressBorder(quantile=0.95, factor=1.3, limit=0.6)
     steps = (Grey(), Scale(), TrimFrame(share=0.3), InvertIfLight(), border, InvertIfLight())

@@ -422,9 +422,7 @@ def test_rows_that_do_not_agree_are_left_as_they_are(callers, gated):
     answer(first)
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(2, 8))
 def test_everyone_gets_their_own(batching, sizes, largest):
     gated = GatedBackend()

@@ -23,7 +23,7 @@ TAKEN_OR_REFUSED = (200, 400, 413)
 MODELS = st.sampled_from(["toy", "table", "number"])
 ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
 # On each host.
-fuzzed = settings(max_examples=150, deadline=None)
+fuzzed = settings(max_examples=150)
 
 
 WORDS = (b"\x00" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\x01")
@@ -114,7 +114,7 @@ def predict(http, model, body, content_type):
 
 
 @given(MODELS, damaged(list(images())))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_images(shared_http, model, body):
     predict(shared_http, model, body, "image/png")
 

@@ -64,13 +64,13 @@ api = load()
 
 
 @api.parametrize()
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_response_is_as_documented(case):
     case.call_and_validate()
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-npy", "image/png"])
 @api.exclude(path_regex="^/(?!predict|explain)").parametrize()
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_every_format_of_a_response_is_as_documented(case, accept):
     case.call_and_validate(headers={"Accept": accept})

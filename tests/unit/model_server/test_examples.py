@@ -285,7 +285,7 @@ def test_examples_stay_the_bytes_that_were_sent() -> None:
     assert examples_of(Input(example_list=ExampleList(examples=sent))) == sent
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(context=FEATURES, features=FEATURES)
 def test_every_example_has_the_context_but_its_own_features_win(context, features):
     listed = ExampleListWithContext(

@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -409,7 +409,6 @@ def test_bounds_are_those_that_dashboards_use() -> None:
     assert (buckets["393464"], buckets["708235"]) == (0, 1)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_label_value_is_read_back_and_adds_no_line(value: str) -> None:
     registry = CollectorRegistry()

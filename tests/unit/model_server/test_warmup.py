@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
@@ -248,7 +248,6 @@ def test_files_written_by_tensorflow(content: bytes, file: Path) -> None:
     assert list(read_records(file)) == RECORDS
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=1000)))
 def test_any_records(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -265,7 +264,6 @@ def test_every_truncation_is_found(content: bytes, file: Path) -> None:
                 list(read_records(file))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_every_flipped_bit_is_found(content: bytes, file: Path, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, len(content) * 8 - 1))

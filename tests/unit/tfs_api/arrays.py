@@ -4,7 +4,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
 
@@ -15,7 +15,7 @@ SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 
 STRINGS = st.binary(max_size=5)
 
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30)
 
 
 def arrays(

@@ -160,7 +160,7 @@ LISTS = {
 }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     features=st.dictionaries(
         st.text(max_size=5),

@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfs_api.messages import (
@@ -164,7 +164,7 @@ def fill_map(data: st.DataObject, target: Any, ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize(("ours", "official"), PAIRS, ids=lambda m: m.DESCRIPTOR.full_name)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(data=st.data())
 def test_bytes_agree(ours: Any, official: Any, data: st.DataObject) -> None:
     theirs = fill(data, official(), ours.DESCRIPTOR).SerializeToString(deterministic=True)

@@ -148,7 +148,7 @@ def accepted_or_rejected_as_by_tensorflow(proto: TensorProto) -> None:
         same(to_array(proto), theirs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(proto=messages())
 def test_tensorflow_accepts_and_rejects_the_same(proto: TensorProto) -> None:
     accepted_or_rejected_as_by_tensorflow(proto)

@@ -145,9 +145,7 @@ def test_if_all_items_fail_the_output_is_empty(tmp_path, suffix):
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=40)), max_size=4), st.integers(1, 40)
 )
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_interrupted_runs_end_like_uninterrupted_ones(tmp_path_factory, suffix, cuts, count):
     uncut, cut = tmp_path_factory.mktemp("uncut"), tmp_path_factory.mktemp("cut")
     name = f"o.{suffix}"

@@ -228,9 +228,7 @@ def test_a_truncated_archive_yields_its_whole_members_and_an_error(tmp_path):
 
 @given(packed=st.booleans(), cut=st.integers(0, 2**16))
 @example(packed=False, cut=1536)  # between two members
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_truncation_is_noticed(tmp_path, packed, cut):
     members = {f"{n}.png": bytes([n]) * 700 for n in range(6)}
     path = tarred(tmp_path / "x.tar", members, "w:gz" if packed else "w")

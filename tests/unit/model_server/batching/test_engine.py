@@ -411,7 +411,7 @@ def right_outcome(engine: RecordingEngine, signature: str, feeds: Any, fetches: 
     return alone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parameters=parameters(),
     mix=st.lists(requests(), min_size=2, max_size=10),

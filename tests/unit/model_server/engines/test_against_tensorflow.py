@@ -203,7 +203,7 @@ def ask(engine: Engine, name: str, array: Any) -> Any:
     return answer
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(request=requests())
 @with_example(("twice_float32", np.array([1, 2, 5], np.float32)))
 @with_example(("twice_float32", np.array(3, np.float32)))
@@ -225,7 +225,7 @@ def test_tensorflow_accepts_the_inputs_of_its_operations(saved_models, request):
         expect_equal(answer, right.numpy(), f"{name} of {array.dtype} {array.shape}")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(request=requests())
 def test_litert_accepts_valid_inputs_after_invalid_ones(saved_models, request):
     name, array = request

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rockstar_serving.model_server.engines.engine import ServableId
@@ -404,7 +404,6 @@ def test_other_versions_are_unloaded_once_all_chosen_ones_are_served() -> None:
     assert plan(Latest(), set(), {1}) == Plan(unload=(1,))
 
 
-@settings(deadline=None)
 @given(policies, numbers, numbers, numbers, numbers, numbers)
 def test_served_versions_stay_until_there_is_a_better_one(
     policy: VersionPolicy,
