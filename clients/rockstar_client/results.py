@@ -239,21 +239,21 @@ class ColumnEffect(msgspec.Struct, frozen=True):
     effect: float
 
 
-class RowExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
+class RowExplanation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The effect of each column of a row on an answer.
 
     Attributes:
-        method: of the explanation, "replacement".
-        columns: strongest effect first.
         label: that is explained; None for a regression.
         score: its probability; None for a regression.
         value: predicted by a regression.
+        method: of the explanation, "replacement".
+        columns: strongest effect first.
     """
 
     model: str
     version: int
-    method: str
-    columns: list[ColumnEffect]
     label: str | None = None
     score: float | None = None
     value: float | None = None
+    method: str
+    columns: list[ColumnEffect]

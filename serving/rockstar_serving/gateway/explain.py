@@ -133,7 +133,13 @@ def _explain_row(
     ]
     columns.sort(key=lambda column: -abs(column.effect))
     return RowExplanation(
-        model, contract.version, "replacement", columns, label=label, score=score, value=value
+        model=model,
+        version=contract.version,
+        label=label,
+        score=score,
+        value=value,
+        method="replacement",
+        columns=columns,
     )
 
 
