@@ -179,17 +179,3 @@ def typical_value(column: Column) -> float | str | None:
     if isinstance(column, DateColumn):
         return date_text(column.mean)
     return column.fill if isinstance(column, CategoricalColumn) else column.mean
-
-
-def column_effects(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """How much each column raises the score compared with its typical value.
-
-    Args:
-        scores: float [1 + columns], of the result of `replaced_rows`.
-
-    Returns:
-        float64 [columns]; negative if the column lowers it.
-    """
-    wide = scores.astype(np.float64)
-    effects: NDArray[np.float64] = wide[0] - wide[1:]
-    return effects

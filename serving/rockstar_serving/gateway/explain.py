@@ -25,7 +25,6 @@ from rockstar_serving.gateway.receiving import hold
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.occlusion import (
     Occlusion,
-    column_effects,
     draw,
     plan,
     replaced_rows,
@@ -120,16 +119,16 @@ def _explain_row(
             raise InvalidInputError(
                 "of", expected="no label, as the model predicts a number", got=of[:40]
             )
-        scores = predicted.outputs[:, 0]
-        value = float(scores[0])
+        scores = predicted.outputs[:, 0].tolist()
+        value = scores[0]
     else:
         index = _label_index(predicted, of)
-        scores = predicted.outputs[:, index]
-        label, score = contract.labels[index], float(scores[0])
+        scores = predicted.outputs[:, index].tolist()
+        label, score = contract.labels[index], scores[0]
     cells = row if isinstance(row, Mapping) else {}
     columns = [
-        ColumnEffect(column.name, cells.get(column.name), typical_value(column), effect)
-        for column, effect in zip(spec.columns, column_effects(scores).tolist(), strict=True)
+        ColumnEffect(column.name, cells.get(column.name), typical_value(column), scores[0] - other)
+        for column, other in zip(spec.columns, scores[1:], strict=True)
     ]
     columns.sort(key=lambda column: -abs(column.effect))
     return RowExplanation(

@@ -9,7 +9,6 @@ from PIL import Image
 from rockstar_contract.tables import CategoricalColumn, DateColumn, NumericColumn, encode_row
 from rockstar_serving.occlusion import (
     Occlusion,
-    column_effects,
     draw,
     plan,
     replaced_rows,
@@ -97,7 +96,3 @@ def test_a_missing_value_is_replaced_by_one_that_is_there():
     tensor = encode_row({"color": "red"}, COLUMNS[:2], "row")
     assert tensor[1] == 1
     assert replaced_rows(tensor, COLUMNS[:2])[1][1] == 0
-
-
-def test_effects_are_the_contributions_of_columns():
-    np.testing.assert_allclose(column_effects(np.array([0.9, 0.4, 1.0])), [0.5, -0.1])
