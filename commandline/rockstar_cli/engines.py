@@ -29,7 +29,7 @@ from rockstar_client.bulk.batch_client import AdjustmentCounts
 from rockstar_client.bulk.items import Item
 from rockstar_client.bulk.job import Summary, batches
 from rockstar_client.bulk.output import extend_chain
-from rockstar_client.bulk.sources import first_line, is_url, locate
+from rockstar_client.bulk.parquet import first_line, is_url, locate
 from rockstar_client.errors import CallError
 from rockstar_contract.text_files import utf8_name
 from rockstar_contract.version_folders import served_versions
@@ -158,33 +158,28 @@ def run(
     """
     started = time.monotonic()
     existing = _find_parts(write.output, restart=restart)
-    done: dict[str, tuple[int, int]] = {}
-    numbers = 0
+    numbers = predicted = skipped = failed = 0
 
     def missing() -> Iterator[Part]:
-        nonlocal numbers
+        nonlocal numbers, skipped, failed
         for part in _cut(items, write.model, part_items):
-            number = numbers
+            name = existing.pop(numbers, "")
             numbers += 1
-            name = existing.pop(number, part.name)
-            if name != part.name:
+            if name not in ("", part.name):
                 raise ResumeError(
                     f"{write.output} has predictions of another input, model, --top, --strict or "
                     f"--batch ({name}); use --restart to replace them, or choose another output"
                 )
-            counted = _count(write.output, name) if name in present else None
+            counted = _count(write.output, name) if name else None
             if counted is None:
                 yield part
             else:
-                done[name] = counted
+                skipped, failed = skipped + counted[0], failed + counted[1]
 
-    present = set(existing.values())
-    total = failed = 0
     for written in ENGINES[engine](write, missing(), workers):
-        total, failed = total + written.items, failed + written.failed
+        predicted, failed = predicted + written.items, failed + written.failed
         counts.merge(written.adjusted)
-        skipped = sum(count for count, _ in done.values())
-        on_progress(total + skipped, failed + sum(count for _, count in done.values()))
+        on_progress(predicted + skipped, failed)
     if existing:
         name = min(existing.values())
         raise ResumeError(
@@ -194,9 +189,7 @@ def run(
         system, folder = locate(write.output)
         with system.open_output_stream(f"{folder}/{_DONE}"):
             pass
-    skipped = sum(count for count, _ in done.values())
-    failed += sum(count for _, count in done.values())
-    return Summary(total + skipped, failed, skipped, time.monotonic() - started)
+    return Summary(predicted + skipped, failed, skipped, time.monotonic() - started)
 
 
 def _cut(items: Iterable[Item], model: "LocalModel", part_items: int) -> Iterator[Part]:

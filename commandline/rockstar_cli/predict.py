@@ -361,7 +361,8 @@ def _predict_with_engine(
     """Predict all files into a folder of Parquet files, with progress and a summary on stderr."""
     from rockstar_cli import engines
     from rockstar_client.bulk.batch_client import AdjustmentCounts
-    from rockstar_client.bulk.sources import Paths, is_url
+    from rockstar_client.bulk.parquet import is_url
+    from rockstar_client.bulk.sources import Paths
     from rockstar_contract.contract import TableInput
 
     if output.lower().endswith((".csv", ".jsonl")):

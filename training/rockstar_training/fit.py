@@ -25,7 +25,7 @@ from rockstar_training.augmentation import augmentation_for
 from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.indexed_job import has_several_workers, is_chief
-from rockstar_training.live import AfterSteps, Live
+from rockstar_training.live import AfterSteps, Observer
 from rockstar_training.networks import Network, copy_weights, create, detach
 from rockstar_training.pipeline import Batch, Order, batches, in_memory, steps_per_epoch
 from rockstar_training.prepared_data import Part, Task
@@ -69,7 +69,7 @@ def fit(
     strategy: Any = None,
     watch: Callable[[Network], None] | None = None,
     start: Network | None = None,
-    live: Live | None = None,
+    live: Observer | None = None,
 ) -> Fitted:
     """Train a network.
 
@@ -86,7 +86,7 @@ def fit(
         watch: called with the network before the first epoch and after each.
         start: a trained network on a pretrained backbone, to fine-tune as a whole; None trains a
             new network, with a pretrained backbone frozen.
-        live: records the training for pages that watch it, and follows their requests.
+        live: follows the training; None for nobody.
 
     Raises:
         ConfigError: the model cannot learn this task.
@@ -94,11 +94,11 @@ def fit(
         StoppedError: interrupted by Ctrl-C.
     """
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
+    live = Observer() if live is None else live
     train = in_memory(train)
     steps = steps_per_epoch(train.count, config.batch_size)
-    peak = _peak_rate(config, train)
     with strategy.scope():
-        rate = _schedule(config, peak, steps)
+        rate = _schedule(config, train, steps)
         policy = dtype_policy(config.mixed_precision)
         network = create(config, task, policy, unfrozen=start is not None)
         if start is not None:
@@ -106,9 +106,7 @@ def fit(
         network.compile(rate)
     runner = Steps(network, strategy, validation, config.l2 / train.count)
     callbacks, stopping = _callbacks(config, network, folder, validates=runner.validates)
-    checkpoints = (
-        None if folder is None else Checkpoints(folder, network, stopping, is_chief(), rate)
-    )
+    checkpoints = None if folder is None else Checkpoints(folder, network, stopping, rate)
     history: list[Epoch] = []
     try:
         callbacks.on_train_begin()
@@ -118,27 +116,25 @@ def fit(
         _require_same_start(strategy, resumed)
         if watch is not None:
             watch(network)
-        if live is not None:
-            live.start(network, rate, resumed)
+        live.start(network, rate, resumed)
         augmentation = augmentation_for(config.data, config.augmentation)
         order = Order(config.batch_size, config.seed, augmentation)
         iterator = iter(batches(train, order, resumed * steps, config.epochs * steps, strategy))
         while len(history) < config.epochs and not (history and history[-1].last):
             number, started = len(history) + 1, time.perf_counter()
-            if live is not None:
-                live.begin_epoch(number)
-            metrics = runner.train(iterator, steps, None if live is None else live.after_steps)
+            live.begin_epoch(number)
+            metrics = runner.train(iterator, steps, live.after_steps)
             if not math.isfinite(metrics["loss"]):
                 raise TrainingError(
                     f"the loss became {metrics['loss']} in epoch {number}: try a --learning-rate "
-                    f"below {peak:g}, and look for very large values in the data"
+                    f"below {rate.peak:g}, and look for very large values in the data"
                 )
             metrics |= {f"val_{name}": value for name, value in runner.evaluate().items()}
             metrics["learning_rate"] = float(rate(tf.constant(number * steps - 1)))
             # Early stopping sets stop_training.
             callbacks.on_epoch_end(number - 1, dict(metrics))
             last = number == config.epochs or network.stop_training
-            seconds = time.perf_counter() - started - (0 if live is None else live.waited)
+            seconds = time.perf_counter() - started - live.waited
             history.append(Epoch(number, config.epochs, **metrics, seconds=seconds, last=last))
             if checkpoints is not None:
                 checkpoints.save(history)
@@ -146,8 +142,7 @@ def fit(
                 watch(network)
             if progress is not None:
                 progress(history[-1])
-            if live is not None:
-                live.end_epoch(history[-1])
+            live.end_epoch(history[-1])
         # Early stopping restores the best weights.
         callbacks.on_train_end()
     except KeyboardInterrupt as error:
@@ -164,20 +159,19 @@ def fit(
             "all workers again with the same command, which continues from the last checkpoint"
         ) from error
     notes = []
+    epochs = f"after epoch {len(history)} of {config.epochs}"
     if resumed:
         notes.append(f"Training continued from a checkpoint after epoch {resumed}.")
-    if live is not None and live.stopped:
-        notes.append(
-            f"Training was stopped by request after epoch {len(history)} of {config.epochs}."
-        )
+    if live.stopped:
+        notes.append(f"Training was stopped by request {epochs}.")
     elif stopping is not None and len(history) < config.epochs:
         notes.append(
-            f"Training ended after epoch {len(history)} of {config.epochs}: the validation loss "
-            f"did not improve for {stopping.wait} epochs. The best epoch was kept."
+            f"Training ended {epochs}: the validation loss did not improve for {stopping.wait} "
+            "epochs. The best epoch was kept."
         )
     if rate.factor != 1:
         notes.append(
-            f"The learning rate was changed by request, at last to {peak * rate.factor:g}."
+            f"The learning rate was changed by request, at last to {rate.peak * rate.factor:g}."
         )
     return Fitted(detach(network, config), history, tuple(notes))
 
@@ -230,24 +224,22 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return peak * tf.where(step < self._warmup, rising, falling)
 
 
-def _schedule(config: TrainConfig, peak: float, steps_per_epoch: int) -> LearningRate:
-    """Return the learning rate by step; the linear model's is constant: plain gradient descent."""
-    total = config.epochs * steps_per_epoch
-    warmup = min(round(_WARMUP * total), steps_per_epoch)
-    return LearningRate(peak, warmup, total, constant=config.model == "linear")
+def _schedule(config: TrainConfig, train: Part, steps: int) -> LearningRate:
+    """Return the learning rate by step, of so many per epoch.
 
-
-def _peak_rate(config: TrainConfig, train: Part) -> float:
-    """Return the configured learning rate, or the inverse of the linear model's curvature.
-
-    Gradient descent on a squared error converges with a rate below two over the largest curvature.
+    Without a configured rate, it is the inverse of the linear model's curvature: gradient descent
+    on a squared error converges with a rate below two over the largest curvature.
     """
-    if config.learning_rate is not None:
-        return config.learning_rate
-    inputs = train.tensors(np.arange(min(train.count, _CURVATURE_SAMPLE)))
-    rows = inputs.reshape(len(inputs), -1).astype(np.float64)
-    rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
-    return float(1 / np.linalg.norm(2 / len(rows) * rows.T @ rows, ord=2))
+    peak = config.learning_rate
+    if peak is None:
+        inputs = train.tensors(np.arange(min(train.count, _CURVATURE_SAMPLE)))
+        rows = inputs.reshape(len(inputs), -1).astype(np.float64)
+        rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+        peak = float(1 / np.linalg.norm(2 / len(rows) * rows.T @ rows, ord=2))
+    total = config.epochs * steps
+    # The linear model's is constant: plain gradient descent.
+    constant = config.model == "linear"
+    return LearningRate(peak, min(round(_WARMUP * total), steps), total, constant=constant)
 
 
 def _require_same_start(strategy: Any, epochs: int) -> None:
@@ -377,14 +369,12 @@ class Steps:
 class Checkpoints:
     """Saves and restores the complete state of a training; `saved` counts the epochs in the last.
 
-    One worker writes; all restore.
+    The chief writes; all workers restore.
     """
 
-    def __init__(
-        self, folder: Path, network: Network, stopping: Any, writes: bool, rate: LearningRate
-    ) -> None:
+    def __init__(self, folder: Path, network: Network, stopping: Any, rate: LearningRate) -> None:
         self.saved = 0
-        self._stopping, self._writes, self._rate = stopping, writes, rate
+        self._stopping, self._rate = stopping, rate
         weights = [] if stopping is None else network.get_weights()
         self._best = [tf.Variable(weight, trainable=False) for weight in weights]
         self._notes = tf.Variable("", dtype=tf.string, trainable=False)
@@ -416,10 +406,12 @@ class Checkpoints:
 
     def save(self, history: list[Epoch]) -> None:
         """Save at the end of an epoch, unless a checkpoint was just saved."""
-        if not self._writes or time.monotonic() - self._last < SECONDS_BETWEEN:
+        if not is_chief() or time.monotonic() - self._last < SECONDS_BETWEEN:
             return
-        notes: dict[str, Any] = {"history": [dataclasses.asdict(epoch) for epoch in history]}
-        notes["rate_factor"] = self._rate.factor
+        notes: dict[str, Any] = {
+            "history": [dataclasses.asdict(epoch) for epoch in history],
+            "rate_factor": self._rate.factor,
+        }
         if self._stopping is not None:
             notes |= {"best_loss": self._stopping.best, "waited": self._stopping.wait}
             for variable, weight in zip(self._best, self._stopping.best_weights, strict=True):

@@ -79,13 +79,32 @@ class Rate(Protocol):
     factor: float
 
 
-class Live:
-    """Records one training, and follows requests; a context manager that records how it ends.
+class Observer:
+    """Follows a training and may steer it; this one does nothing.
 
     Attributes:
-        stopped: whether a page stopped the training.
-        waited: seconds for which the current epoch was paused.
+        stopped: whether it stopped the training.
+        waited: seconds for which it paused the current epoch.
     """
+
+    stopped = False
+    waited = 0.0
+
+    def start(self, network: Trained, rate: Rate, resumed: int) -> None:
+        """Before the first epoch of a network, after so many epochs of an earlier attempt."""
+
+    def begin_epoch(self, number: int) -> None:
+        """Before an epoch, counted from 1."""
+
+    def after_steps(self, share: float, means: dict[str, float]) -> None:
+        """After every few steps, given the share of the epoch that is done and the means so far."""
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """After an epoch."""
+
+
+class Live(Observer):
+    """Records one training, and follows requests; a context manager that records how it ends."""
 
     def __init__(
         self,
@@ -105,7 +124,6 @@ class Live:
             line: W and b after each epoch, if the network is a line; it grows during the training.
             watched: whether to record snapshots even if no page is open.
         """
-        self.stopped, self.waited = False, 0.0
         self._config, self._data, self._line = config, data, line
         # Workers that train one model together would have to agree on each request.
         self._alone = not has_several_workers()

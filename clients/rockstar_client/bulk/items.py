@@ -58,3 +58,8 @@ def failing_item(name: str, error: InvalidInputError) -> Item:
 
 def _fail(error: InvalidInputError) -> Example:
     raise error
+
+
+def wrong_item(name: str, expected: str, got: str) -> Item:
+    """An item that is known to be bad, by what was expected and received instead."""
+    return failing_item(name, InvalidInputError(name, expected=expected, got=got))

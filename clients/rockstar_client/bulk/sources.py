@@ -15,7 +15,6 @@ import os
 import stat
 import sys
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections import Counter
@@ -26,8 +25,17 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from rockstar_client.bulk import STDIN, BulkError
-from rockstar_client.bulk.items import Item, failing_item
-from rockstar_client.examples import Example, plain_row
+from rockstar_client.bulk.items import Item, failing_item, wrong_item
+from rockstar_client.bulk.parquet import (
+    PARQUET,
+    first_line,
+    is_url,
+    locate,
+    parquet_items,
+    parquet_layout,
+    read_object,
+)
+from rockstar_client.examples import Example
 from rockstar_contract.csv_rows import (
     CSV_ENDINGS,
     GZIP,
@@ -45,9 +53,7 @@ from rockstar_contract.csv_rows import (
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import IMAGE_SUFFIXES
 
-_TABLES = CSV_ENDINGS
-_PARQUET = ".parquet"
-_ZIPS = (".zip",)
+_ZIP = ".zip"
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 # Maximum size of an item, the default limit of a request to a gateway. A larger one is not read.
@@ -55,8 +61,6 @@ _MAX_ITEM_BYTES = 24 * 2**20
 _CHUNK = 2**20
 # Rows from which the column names and the decimal separator are inferred.
 _SAMPLE_ROWS = 200
-# Rows of a Parquet file that are converted at a time.
-_BLOCK_ROWS = 256
 
 _FILE, _ARCHIVE = "a readable file", "a complete archive"
 # Exceptions of the standard library for damaged archives.
@@ -95,7 +99,7 @@ class Paths:
         """
         self._paths = paths
         self._tables = tables
-        self._wanted = (*(_TABLES if tables else IMAGE_SUFFIXES), _PARQUET)
+        self._wanted = (*(CSV_ENDINGS if tables else IMAGE_SUFFIXES), PARQUET)
         self._leave_out = {str(path.absolute()) for path in leave_out}
         self.passed_over = 0
 
@@ -133,12 +137,12 @@ class Paths:
                 if name.endswith((*_TARS, ".gz")):
                     return None
                 try:
-                    if name.endswith(_ZIPS):
+                    if name.endswith(_ZIP):
                         with zipfile.ZipFile(found) as archive:
                             total += sum(map(self._is_wanted, archive.namelist()))
-                    elif name.endswith(_PARQUET):
-                        total += sum(_parquet_layout(*locate(found))[1])
-                    elif name.endswith(_TABLES):
+                    elif name.endswith(PARQUET):
+                        total += sum(parquet_layout(*locate(found))[1])
+                    elif name.endswith(CSV_ENDINGS):
                         with Path(found).open("rb") as file:
                             ends = Counter[bytes]()  # by line end, which may be CR alone
                             for chunk in iter(partial(file.read, _CHUNK), b""):
@@ -152,11 +156,11 @@ class Paths:
 
     def _file_items(self, path: str) -> Iterable[Item]:
         name = path.lower()
-        if name.endswith(_PARQUET):
-            return _parquet_items(path, self._tables)
-        if name.endswith(_TABLES):
+        if name.endswith(PARQUET):
+            return parquet_items(path, self._tables)
+        if name.endswith(CSV_ENDINGS):
             return _table_items(path)
-        if name.endswith(_ZIPS):
+        if name.endswith(_ZIP):
             return _zip_items(path, self._accepts)
         if name.endswith(_TARS):
             return _tar_items(path, self._accepts)
@@ -179,14 +183,16 @@ class Paths:
             if each.type != FileType.File or not (each is found or self._accepts(name)):
                 continue
             stamp = f"{each.size} {each.mtime_ns}"
-            if name.lower().endswith(_PARQUET):
-                yield from _parquet_items(name, self._tables)
+            if name.lower().endswith(PARQUET):
+                yield from parquet_items(name, self._tables)
             elif each.size > _MAX_ITEM_BYTES:
                 yield _too_large(name, each.size)
             elif self._tables:
-                yield _wrong(name, "a Parquet file", "another object; copy CSV files to a folder")
+                yield wrong_item(
+                    name, "a Parquet file", "another object; copy CSV files to a folder"
+                )
             else:
-                yield Item(name, stamp, each.size, (), partial(_read_object, name))
+                yield Item(name, stamp, each.size, (), partial(read_object, name))
 
     def _accepts(self, path: str, archives: bool = False) -> bool:
         accepted = self._is_wanted(path, archives)
@@ -194,14 +200,14 @@ class Paths:
         return accepted
 
     def _is_wanted(self, path: str, archives: bool = True) -> bool:
-        wanted = self._wanted + (_ZIPS + _TARS if archives else ())
+        wanted = self._wanted + ((_ZIP, *_TARS) if archives else ())
         # The walk of a folder has skipped hidden folders already.
         parts = path.split("/")[-1:] if archives else path.split("/")
         hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
         if hidden or not path.lower().endswith(wanted):
             return False
         # Only a table can be an output of the run.
-        is_table = path.lower().endswith((*_TABLES, _PARQUET))
+        is_table = path.lower().endswith((*CSV_ENDINGS, PARQUET))
         return not is_table or not self._leave_out.intersection(
             (os.path.abspath(path), os.path.dirname(os.path.abspath(path)))
         )
@@ -212,12 +218,8 @@ def _unusable(name: str, expected: str, error: Exception) -> InvalidInputError:
     return InvalidInputError(name, expected=expected, got=got)
 
 
-def _wrong(name: str, expected: str, got: str) -> Item:
-    return failing_item(name, InvalidInputError(name, expected=expected, got=got))
-
-
 def _too_large(name: str, size: int) -> Item:
-    return _wrong(name, f"at most {_MAX_ITEM_BYTES:,} bytes", f"{size:,}")
+    return wrong_item(name, f"at most {_MAX_ITEM_BYTES:,} bytes", f"{size:,}")
 
 
 def _constant(content: Example) -> Callable[[], Example]:
@@ -239,7 +241,7 @@ def _file_item(path: str) -> Item:
     except OSError as error:
         return failing_item(path, _unusable(path, _FILE, error))
     if not stat.S_ISREG(status.st_mode):
-        return _wrong(path, "a file", "something else")
+        return wrong_item(path, "a file", "something else")
     size = status.st_size
     if size > _MAX_ITEM_BYTES:
         return _too_large(path, size)
@@ -303,7 +305,7 @@ def _stdin_items(tables: bool) -> Iterable[Item]:
     content = file.read() if tables else file.read(_MAX_ITEM_BYTES + 1)
     stamp = hashlib.sha256(content).hexdigest()
     if not content:
-        return (_wrong(STDIN, "a file on standard input", "nothing"),)
+        return (wrong_item(STDIN, "a file on standard input", "nothing"),)
     if tables:
         return _table_items(STDIN, io.BytesIO(content), stamp)
     if len(content) > _MAX_ITEM_BYTES:
@@ -320,7 +322,7 @@ def _zip_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
                 continue
             name, size = f"{path}:{member.filename}", member.file_size
             if member.flag_bits & _ENCRYPTED:
-                yield _wrong(name, "a member without a password", "an encrypted one")
+                yield wrong_item(name, "a member without a password", "an encrypted one")
             elif size > _MAX_ITEM_BYTES:
                 yield _too_large(name, size)
             else:
@@ -342,150 +344,6 @@ def _read_zip_member(path: str, stamp: int, member: zipfile.ZipInfo, name: str) 
         return _open_zip(path, stamp).read(member)
     except _DAMAGE as error:
         raise _unusable(name, _ARCHIVE, error) from error
-
-
-def is_url(path: str) -> bool:
-    """Whether a path is the URL of an object store, such as s3://bucket/photos."""
-    return "://" in path
-
-
-def first_line(error: Exception) -> str:
-    """The first line of PyArrow's error, which can have a trace of C++ calls below."""
-    return str(error).split("\n")[0][:300] or type(error).__name__
-
-
-def locate(path: str) -> tuple[Any, str]:
-    """The PyArrow file system of a path or URL, and the path in it; raises BulkError."""
-    if not is_url(path):
-        return _file_system("file:///"), os.path.abspath(path)
-    scheme, _, rest = path.partition("://")
-    bucket, _, key = rest.partition("/")
-    # The key may have characters that a URL must not have.
-    return _file_system(f"{scheme}://{bucket}"), f"{bucket.partition('@')[0]}/{key}".rstrip("/")
-
-
-@lru_cache(maxsize=16)
-def _file_system(url: str) -> Any:
-    """Connect to a store once in each process."""
-    try:
-        from pyarrow.fs import FileSystem
-
-        return FileSystem.from_uri(url)[0]
-    except ModuleNotFoundError as error:
-        need = "Parquet files and object stores need pyarrow: pip install 'rockstartf[parquet]'"
-        raise BulkError(need) from error
-    except ValueError as error:
-        expected = "a path, s3://BUCKET/KEY, gs://BUCKET/KEY or abfs://CONTAINER@ACCOUNT/KEY"
-        raise BulkError(f"{url}: expected {expected} ({first_line(error)})") from error
-    except OSError as error:
-        raise BulkError(f"{url} cannot be used: {first_line(error)}") from error
-
-
-def _read_object(url: str) -> bytes:
-    system, path = locate(url)
-    try:
-        with system.open_input_stream(path) as stream:
-            content: bytes = stream.read()
-            return content
-    except OSError as error:
-        raise InvalidInputError(url, expected=_FILE, got=first_line(error)) from error
-
-
-def _parquet_layout(system: Any, path: str) -> tuple[Any, list[int], int]:
-    """The schema of a Parquet file, the rows of its row groups, and the mean bytes of a row."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, filesystem=system) as file:
-        metadata = file.metadata
-        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        size = sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows)
-        return file.schema_arrow, [group.num_rows for group in groups], size
-
-
-def _parquet_items(name: str, tables: bool) -> Iterator[Item]:
-    """Yield each row of a Parquet file as FILE:ROW, counted from 1.
-
-    For a model of images a row is its column of files: the only one of bytes, or of structs with
-    `bytes`, as of Hugging Face's datasets.
-    """
-    system, path = locate(name)
-    import pyarrow as pa
-
-    try:
-        (info,) = system.get_file_info([path])
-        stamp = f"{info.size} {info.mtime_ns}"
-        schema, groups, size = _parquet_layout(system, path)
-    except (OSError, pa.ArrowException) as error:
-        yield _wrong(name, "a Parquet file", first_line(error))
-        return
-    columns = tuple(schema.names)
-    if tables and len(set(columns)) < len(columns):
-        yield _wrong(name, "a name for each column", f"{', '.join(columns)}")
-        return
-    if not tables:
-        files = [each.name for each in schema if _holds_files(each.type)]
-        if len(files) != 1:
-            got = f"{len(files)} such columns of {', '.join(columns)}"
-            yield _wrong(name, "one column of images as bytes", got)
-            return
-        columns = (files[0],)
-    number = 0
-    for group, rows in enumerate(groups):
-        for row in range(rows):
-            number += 1
-            read = partial(_read_row, name, stamp, group, columns, not tables, row)
-            yield Item(f"{name}:{number}", stamp, size, columns if tables else (), read)
-
-
-def _holds_files(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _holds_files(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _read_row(
-    name: str, stamp: str, group: int, columns: tuple[str, ...], is_file: bool, row: int
-) -> Example:
-    import pyarrow as pa
-
-    try:
-        block, index = divmod(row, _BLOCK_ROWS)
-        with _reading_rows:  # else all threads that miss the cache read the same rows
-            cells = _block_of_rows(name, stamp, group, columns, block)[index]
-    except (OSError, pa.ArrowException, IndexError) as error:
-        raise InvalidInputError(name, expected="a Parquet file", got=first_line(error)) from error
-    if not is_file:
-        return plain_row(cells)
-    content = cells[columns[0]]
-    content = content.get("bytes") if isinstance(content, dict) else content
-    if content is None:
-        raise InvalidInputError(name, expected="an image", got="null")
-    return cast("bytes", content)
-
-
-_reading_rows = threading.Lock()
-
-
-# Concurrent requests and batches of several groups read neighboring rows.
-@lru_cache(maxsize=16)
-def _block_of_rows(
-    name: str, stamp: str, group: int, columns: tuple[str, ...], block: int
-) -> list[dict[str, Any]]:
-    table = _row_group(name, stamp, group, columns)
-    rows: list[dict[str, Any]] = table.slice(block * _BLOCK_ROWS, _BLOCK_ROWS).to_pylist()
-    return rows
-
-
-@lru_cache(maxsize=2)
-def _row_group(name: str, stamp: str, group: int, columns: tuple[str, ...]) -> Any:  # noqa: ARG001
-    import pyarrow.parquet as pq
-
-    system, path = locate(name)
-    with pq.ParquetFile(path, filesystem=system) as file:
-        return file.read_row_group(group, columns=list(columns))
 
 
 def _tar_items(path: str, accepts: Callable[[str], bool]) -> Iterator[Item]:
@@ -560,8 +418,8 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
         text.seek(0)
         for _ in range(above):
             text.readline()
-        first_line = (line.removeprefix(MARK) for line in islice(text, 1))
-        found = read_records(dialect.reader(chain(first_line, text)))
+        start = (line.removeprefix(MARK) for line in islice(text, 1))
+        found = read_records(dialect.reader(chain(start, text)))
         records = (each for each in found if isinstance(each, csv.Error) or any(each))
         header = next(records, None)
         if header is None:
@@ -575,13 +433,13 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
         for number, record in enumerate(chain(first, records), start=1):
             name = f"{path}:{number}"
             if isinstance(record, csv.Error):
-                yield _wrong(name, "a row of CSV", str(record))
+                yield wrong_item(name, "a row of CSV", str(record))
                 continue
             try:
                 cells = fit_row(record, names, name)
                 "".join(cells).encode()
             except UnicodeEncodeError:
-                yield _wrong(name, "UTF-8", "other bytes")
+                yield wrong_item(name, "UTF-8", "other bytes")
             except InvalidInputError as error:
                 yield failing_item(name, error)
             else:
