@@ -454,13 +454,13 @@ def _run_row(run: Run) -> tuple[str, ...]:
     return (
         "*" if run.best else "",
         run.id,
-        run.model or _UNKNOWN,
-        run.data or _UNKNOWN,
+        run.model,
+        run.data,
         figure(run.score, ".4f"),
         run.metric or "",
         figure(run.loss, ".4g"),
-        figure(run.epochs, ""),
-        figure(run.seconds, ".1f"),
+        str(run.epochs),
+        f"{run.seconds:.1f}",
         f"{run.created:%Y-%m-%d %H:%M}",
     )
 

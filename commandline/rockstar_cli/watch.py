@@ -12,20 +12,18 @@ other origins cannot read.
 import contextlib
 import errno
 import fcntl
-import json
 import logging
 import os
 import secrets
 import socket
 import sys
-import tempfile
 import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -34,15 +32,7 @@ from flask import Flask, Response, abort, jsonify, request
 from werkzeug.serving import make_server
 
 from rockstar_training.errors import TrainingError
-from rockstar_training.runs import (
-    CONFIG_FILE,
-    CONTRACT_FILE,
-    EVENTS_FILE,
-    HISTORY_FILE,
-    METRICS_FILE,
-    REQUESTS_FILE,
-    run_folders,
-)
+from rockstar_training.runs import EVENTS_FILE, REQUESTS_FILE, run_folders
 
 # Tried in this order, then any free one.
 _PORTS = range(6010, 6020)
@@ -89,21 +79,9 @@ class RunEvents:
     """The events of one run, which may still be written, moved or removed meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the events of a run, or make them from the record of one that has none.
-
-        Raises:
-            OSError: the folder cannot be read.
-            ValueError: its record cannot be read.
-        """
+        """Open the events of a run; raises OSError."""
         self.folder, self.path = folder, folder / EVENTS_FILE
-        self._recorded = not self.path.exists()
-        if self._recorded:
-            content = _events_of_record(folder)
-            self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-            self._file.write(content)
-            self._file.flush()
-        else:
-            self._file = self.path.open("rb")
+        self._file = self.path.open("rb")
 
     def id(self) -> str:
         """Return what changes when a training starts over; "" before it starts."""
@@ -119,8 +97,6 @@ class RunEvents:
 
     def state(self) -> str:
         """Return "running" while a process writes events, "removed", or else "ended"."""
-        if self._recorded:
-            return "ended"
         if os.fstat(self._file.fileno()).st_nlink == 0:
             return "removed"
         try:
@@ -175,7 +151,7 @@ class WatchPage:
         for folder in shown:
             try:
                 self._open[folder] = RunEvents(folder)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise TrainingError(f"cannot read the run {folder}: {error}") from error
         self.app = self._create_app()
 
@@ -225,7 +201,7 @@ class WatchPage:
                 return run
             try:
                 self._open[folder] = RunEvents(folder)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 log.debug("%s cannot be read: %s", folder, error)
                 return None
             return self._open[folder]
@@ -398,27 +374,3 @@ def _open_browser(url: str) -> None:
     screen = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if screen and sys.stderr.isatty():
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-
-
-def _events_of_record(folder: Path) -> bytes:
-    """Make events from the config.json, history.json and metrics.json of a finished run."""
-    try:
-        config, history, metrics = (
-            json.loads((folder / name).read_text(encoding="utf-8"))
-            for name in (CONFIG_FILE, HISTORY_FILE, METRICS_FILE)
-        )
-        epochs = [{**epoch, "epoch": epoch["number"], "event": "epoch"} for epoch in history]
-        start = {"event": "start", "epoch": 0, "epochs": len(epochs), "controls": False}
-        start |= {name: config[name] for name in ("name", "model", "data")}
-        labels: list[str] = []
-        with contextlib.suppress(OSError):
-            contract = json.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
-            labels = contract["labels"]
-    except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        raise ValueError(f"it has neither {EVENTS_FILE} nor {missing}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"expected the record of a run in its JSON files: {error!r}") from error
-    end = {"event": "finished", "run": folder.name, "metrics": metrics, "held": ""}
-    events = [{"event": "file", "id": folder.name}, {**start, "labels": labels}, *epochs]
-    return b"".join(orjson.dumps(event) + b"\n" for event in [*events, end])

@@ -372,8 +372,6 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected an object of settings")
-    if isinstance(document.get("quantize"), bool):  # files of older versions, which had one mode
-        document["quantize"] = "dynamic" if document["quantize"] else "none"
     fields = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
     unknown = sorted(set(document) - set(fields))
     if unknown:

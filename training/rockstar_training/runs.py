@@ -1,7 +1,6 @@
 """The folders in runs/: writing the record of a training run, and reading them to compare runs.
 
-Imports no TensorFlow. Folders may be from an older release or of an unfinished run: missing values
-are None, and folders that cannot be read as a run are skipped with a reason.
+Imports no TensorFlow. Folders that cannot be read as a finished run are skipped with a reason.
 """
 
 import csv
@@ -51,16 +50,16 @@ _LARGEST_FIRST = ("created", "score")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run; None for values that its folder does not have."""
+    """A finished run; None for a score or loss that is undefined."""
 
     id: str  # name of its folder
-    model: str | None  # type of the network
-    data: str | None  # name of the data set
+    model: str  # type of the network
+    data: str  # name of the data set
     metric: str | None  # of the score: "accuracy" or "R²"
     score: float | None  # on the held-out examples
     loss: float | None  # on the held-out examples
-    epochs: int | None  # number of epochs trained
-    seconds: float | None  # duration of all epochs
+    epochs: int  # number of epochs trained
+    seconds: float  # duration of all epochs
     created: datetime  # UTC
     best: bool = False  # whether no run on the same data has a better score
 
@@ -186,7 +185,7 @@ def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
             found.append(_read(path))
         except (ValueError, OSError) as error:
             skipped.append(Skipped(path.name, str(error)))
-    best: dict[tuple[str | None, str | None], tuple[float, float]] = {}
+    best: dict[tuple[str, str | None], tuple[float, float]] = {}
     for run in found:
         kind, rank = (run.data, run.metric), _rank(run)
         if rank is not None and rank > best.get(kind, (-math.inf, -math.inf)):
@@ -204,7 +203,7 @@ def run_folders(runs: Path) -> list[Path]:
         for folder in (runs / UNFINISHED_FOLDER, runs)
         if folder.is_dir()
         for path in folder.iterdir()
-        if _is_run(path)
+        if (path / EVENTS_FILE).is_file()
     ]
     return [path for *_, path in sorted(found)]
 
@@ -215,7 +214,7 @@ def find_run(runs: Path, name: str) -> Path:
     Raises:
         TrainingError: there is none.
     """
-    if _is_run(Path(name)):
+    if (Path(name) / EVENTS_FILE).is_file():
         return Path(name)
     known = run_folders(runs)
     for path in known:
@@ -225,10 +224,6 @@ def find_run(runs: Path, name: str) -> Path:
     raise TrainingError(
         f"expected a run in {runs} or the folder of one, got {name!r}; there: {there}"
     )
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / EVENTS_FILE).is_file() or (folder / HISTORY_FILE).is_file()
 
 
 def comparable_runs(folder: Path, config: TrainConfig, exclude: str, most: int = 10) -> list[Run]:
@@ -252,7 +247,7 @@ def write_runs_page(folder: Path, runs: Sequence[Run], skipped: Sequence[Skipped
     """
     from rockstar_training.report.theme import DARK, LIGHT, render  # loads matplotlib
 
-    groups: dict[tuple[str | None, str | None], list[Run]] = {}
+    groups: dict[tuple[str, str | None], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.data, run.metric), []).append(run)
     text = render(
@@ -293,42 +288,41 @@ def _rank(run: Run) -> tuple[float, float] | None:
     return run.score, -math.inf if run.loss is None else -run.loss
 
 
-class _Record(msgspec.Struct):
-    """The fields that are read from the files of a run."""
+class _Config(msgspec.Struct):
+    model: str
+    data: str
 
-    model: str | None = None
-    data: str | None = None
+
+class _Metrics(msgspec.Struct):
     test_accuracy: float | None = None
     test_r2: float | None = None
     test_loss: float | None = None
-    seconds: float = 0.0
-    created: datetime | None = None
+
+
+class _Epoch(msgspec.Struct):
+    seconds: float
+
+
+class _Contract(msgspec.Struct):
+    created: datetime
 
 
 def _read(path: Path) -> Run:
-    if not (path / CONFIG_FILE).exists():
-        raise ValueError(f"it has no {CONFIG_FILE}")
-    if not (path / METRICS_FILE).exists():
-        raise ValueError(f"it has no {METRICS_FILE}: not finished, or stopped before the end")
-    config, metrics = (_document(path / name, _Record) for name in (CONFIG_FILE, METRICS_FILE))
-    history: list[_Record] | None = None
-    if (path / HISTORY_FILE).exists():
-        history = _document(path / HISTORY_FILE, list[_Record])
-    # Without a contract, when the metrics were written.
-    created = datetime.fromtimestamp(int((path / METRICS_FILE).stat().st_mtime), UTC)
-    if (path / CONTRACT_FILE).exists():
-        created = (_document(path / CONTRACT_FILE, _Record).created or created).astimezone(UTC)
+    config: _Config = _document(path / CONFIG_FILE, _Config)
+    metrics: _Metrics = _document(path / METRICS_FILE, _Metrics)
+    history: list[_Epoch] = _document(path / HISTORY_FILE, list[_Epoch])
+    contract: _Contract = _document(path / CONTRACT_FILE, _Contract)
     metric = next((name for name in _SCORES if getattr(metrics, name) is not None), None)
     return Run(
         id=path.name,
         model=config.model,
-        data=config.data and utf8_name(config.data),
+        data=utf8_name(config.data),
         metric=None if metric is None else _SCORES[metric],
         score=None if metric is None else _finite(getattr(metrics, metric)),
         loss=_finite(metrics.test_loss),
-        epochs=None if history is None else len(history),
-        seconds=sum(epoch.seconds for epoch in history) if history else None,
-        created=created,
+        epochs=len(history),
+        seconds=sum(epoch.seconds for epoch in history),
+        created=contract.created.astimezone(UTC),
     )
 
 
@@ -340,5 +334,9 @@ def _document(path: Path, kind: Any) -> Any:
     try:
         # msgspec's own decoder rejects NaN.
         return msgspec.convert(json.loads(path.read_text(encoding="utf-8")), kind)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"it has no {path.name}: not finished, or stopped before the end"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error

@@ -64,19 +64,31 @@ def test_verify(run, models):
     assert result.stderr.startswith("1 of 3 versions do not match their manifests")
 
 
+def write_run(folder, data="digits", **metrics):
+    folder.mkdir(parents=True)
+    for name, document in {
+        "config": {"model": "cnn", "data": data},
+        "metrics": metrics,
+        "history": [{"seconds": 2.5}, {"seconds": 1}],
+        "contract": {"created": "2026-11-29T20:00:00Z"},
+    }.items():
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    (folder / "report.html").touch()
+
+
 def test_runs(tmp_path):
-    (tmp_path / "runs" / "old").mkdir(parents=True)
+    write_run(tmp_path / "runs" / "cnn-1", test_accuracy=0.9, test_loss=float("nan"))
+    (tmp_path / "runs" / "cnn-2").mkdir()
+    run = {"id": "cnn-1", "model": "cnn", "data": "digits", "metric": "accuracy", "score": 0.9}
+    run |= {"loss": None, "epochs": 2, "seconds": 3.5, "created": "2026-11-29T20:00:00Z"}
+    why = "it has no config.json: not finished, or stopped before the end"
     found = invoke_json("runs", "--workdir", tmp_path)
-    assert found == {"runs": [], "skipped": [{"id": "old", "why": "it has no config.json"}]}
+    assert found == {"runs": [run | {"best": True}], "skipped": [{"id": "cnn-2", "why": why}]}
 
 
 def test_a_page_of_runs_links_to_their_reports(tmp_path):
     for name, score in (("cnn-1", 0.9), ("<b>-2", 0.8)):
-        run = tmp_path / "runs" / name
-        run.mkdir(parents=True)
-        (run / "config.json").write_text(json.dumps({"data": "digits"}))
-        (run / "metrics.json").write_text(json.dumps({"test_accuracy": score}))
-        (run / "report.html").touch()
+        write_run(tmp_path / "runs" / name, test_accuracy=score)
     (tmp_path / "runs" / "old").mkdir()
     found = invoke_json("runs", "--workdir", tmp_path, "--html")
     page = (tmp_path / "runs" / "index.html").read_text()
@@ -87,10 +99,7 @@ def test_a_page_of_runs_links_to_their_reports(tmp_path):
 
 
 def test_runs_with_data_whose_name_is_not_utf8(tmp_path):
-    run = tmp_path / "runs" / "cnn-1"
-    run.mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps({"data": "folder:ph\udce9"}))
-    (run / "metrics.json").write_text("{}")
+    write_run(tmp_path / "runs" / "cnn-1", "folder:ph\udce9")
     (found,) = invoke_json("runs", "--workdir", tmp_path)["runs"]
     assert found["data"] == r"folder:ph\udce9"
     process = start("runs", "--workdir", tmp_path, env={"PYTHONIOENCODING": "utf-8:strict"})

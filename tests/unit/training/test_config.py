@@ -175,12 +175,6 @@ def test_settings_of_another_model_are_refused(tmp_path):
         read_config(path, model="cnn")
 
 
-@pytest.mark.parametrize(("written", "mode"), [("true", "dynamic"), ("false", "none")])
-def test_quantization_as_written_before_there_were_modes(tmp_path, written, mode):
-    (tmp_path / "config.json").write_text(f'{{"model": "mlp", "quantize": {written}}}')
-    assert read_config(tmp_path / "config.json").quantize == mode
-
-
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])
 def test_known_names(name):
     assert parse_data(name) == DataSpec("images", name)

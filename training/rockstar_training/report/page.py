@@ -353,10 +353,11 @@ def _comparison_section(data: ReportData) -> Section | None:
         return None
     title = {"test_accuracy": "accuracy", "test_r2": "R²"}[name]
     rows = [("this run", str(data.config["model"]), f"{metrics[name]:.4f}", str(len(data.history)))]
-    for run in data.earlier:
-        if run.metric == title and run.score is not None:
-            epochs = "–" if run.epochs is None else str(run.epochs)
-            rows.append((run.id, run.model or "–", f"{run.score:.4f}", epochs))
+    rows += [
+        (run.id, run.model, f"{run.score:.4f}", str(run.epochs))
+        for run in data.earlier
+        if run.metric == title and run.score is not None
+    ]
     text = f"The newest runs on the same data, by {title} on held-out examples."
     if data.config["data"] == "mnist":
         rows += [(f"the lecture's {model}", model, score, "–") for model, score in LECTURE.items()]
