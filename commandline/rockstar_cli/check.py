@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from rockstar_cli.options import api_key_option, ca_option, json_option
+from rockstar_cli.options import DEFAULT_MODELS, api_key_option, ca_option, json_option
 from rockstar_cli.output import Exit, echo_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rockstar_serving.registry import Verdict, Version
 
 _COLORS = {"ok": "green", "failed": "red", "skipped": "yellow"}
-DEFAULT_MODELS = Path("models")
 _TIMEOUT_S = 10.0
 _PUBLISH = "publish it with rockstar train or import"
 _COPY_AGAIN = f"copy it again from where it was published, or {_PUBLISH}"
@@ -75,7 +74,7 @@ def check(
     if upstream is not None and file is None:
         raise click.UsageError("--upstream needs a routes FILE with the models to look for")
     if models is None and file is None and url is None:
-        models = DEFAULT_MODELS
+        models = Path(DEFAULT_MODELS)
 
     def findings() -> Iterator[Finding]:
         if models is not None:

@@ -269,7 +269,8 @@ class WatchPage:
 
     def _request(self) -> tuple[Response, int]:
         """Pass an instruction of the page to a training."""
-        if not _same(request.headers.get("X-Token", ""), self.token):
+        given = request.headers.get("X-Token", "")
+        if not secrets.compare_digest(given.encode(), self.token.encode()):
             return jsonify(error="X-Token: expected the token of this page; reload it"), 403
         try:
             wanted = msgspec.json.decode(request.get_data(), type=Request)
@@ -284,10 +285,6 @@ class WatchPage:
         except OSError as error:
             return jsonify(error=f"The training cannot be reached: {error.strerror}."), 409
         return jsonify(), 202
-
-
-def _same(given: str, token: str) -> bool:
-    return secrets.compare_digest(given.encode(), token.encode())
 
 
 def _place(run: RunEvents, places: list[tuple[str, int]], number: int) -> int:

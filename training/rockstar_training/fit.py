@@ -26,7 +26,8 @@ from rockstar_training.config import TrainConfig, to_json
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import AfterSteps, Observer
-from rockstar_training.networks import Network, copy_weights, create, detach
+from rockstar_training.lowlevel import SAME
+from rockstar_training.networks import Network, create, detach
 from rockstar_training.pipeline import Batch, Order, batches, in_memory, steps_per_epoch
 from rockstar_training.prepared_data import Part, Task
 from rockstar_training.progress import Epoch, Progress
@@ -39,8 +40,6 @@ _STEPS_PER_CALL = 16
 _VALIDATION_BATCH = 512
 # The learning rate rises during this share of all steps, for at most one epoch.
 _WARMUP = 0.05
-# All copies of a variable on several devices get the same new value.
-_SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
 # Of collective operations, if a worker ends.
@@ -102,7 +101,7 @@ def fit(
         policy = dtype_policy(config.mixed_precision)
         network = create(config, task, policy, unfrozen=start is not None)
         if start is not None:
-            copy_weights(start, network)
+            network.set_weights(start.get_weights())
         network.compile(rate)
     runner = Steps(network, strategy, validation, config.l2 / train.count)
     callbacks, stopping = _callbacks(config, network, folder, validates=runner.validates)
@@ -201,7 +200,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
     def __init__(self, peak: float, warmup: int, total: int, *, constant: bool = False) -> None:
         self.peak = peak
         self._warmup, self._total, self._constant = warmup, total, constant
-        self._factor = tf.Variable(1.0, trainable=False, aggregation=_SAME)
+        self._factor = tf.Variable(1.0, trainable=False, aggregation=SAME)
 
     @property
     def factor(self) -> float:

@@ -18,13 +18,13 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rockstar_contract.contract import ImageInput, TableInput
+from rockstar_contract.contract import ImageInput
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import prepare
 from rockstar_contract.text_files import utf8_name
@@ -34,6 +34,11 @@ from rockstar_training.indexed_job import has_several_workers
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
 from rockstar_training.runs import EVENTS_FILE, REQUESTS_FILE
+
+if TYPE_CHECKING:
+    from rockstar_training.fit import LearningRate
+    from rockstar_training.networks import Network
+    from rockstar_training.report.regression import DescentPath
 
 # Called every few steps with the share of the epoch that is done, and the means so far.
 AfterSteps = Callable[[float, dict[str, float]], None]
@@ -59,26 +64,6 @@ _MAX_REQUESTS_BYTES = 16 * 2**20
 log = logging.getLogger(__name__)
 
 
-class Trained(Protocol):
-    """The part of a `networks.Network` that is used here."""
-
-    stop_training: bool
-
-    @property
-    def weights(self) -> list[Any]:
-        """Variables of TensorFlow."""
-
-    def predict(self, x: Any) -> Any:
-        """Map float32 [n, *shape] to probabilities [n, classes] or values [n, 1]."""
-
-
-class Rate(Protocol):
-    """The learning rate, of which a page can change the factor."""
-
-    peak: float
-    factor: float
-
-
 class Observer:
     """Follows a training and may steer it; this one does nothing.
 
@@ -90,7 +75,7 @@ class Observer:
     stopped = False
     waited = 0.0
 
-    def start(self, network: Trained, rate: Rate, resumed: int) -> None:
+    def start(self, network: "Network", rate: "LearningRate", resumed: int) -> None:
         """Before the first epoch of a network, after so many epochs of an earlier attempt."""
 
     def begin_epoch(self, number: int) -> None:
@@ -111,7 +96,7 @@ class Live(Observer):
         folder: Path,
         config: TrainConfig,
         data: PreparedData,
-        line: list[tuple[float, float]] | None,
+        path: "DescentPath | None",
         *,
         watched: bool,
     ) -> None:
@@ -121,16 +106,16 @@ class Live(Observer):
             folder: of the run.
             config: settings of the training.
             data: its data.
-            line: W and b after each epoch, if the network is a line; it grows during the training.
+            path: W and b after each epoch, if the network is a line; it grows during the training.
             watched: whether to record snapshots even if no page is open.
         """
-        self._config, self._data, self._line = config, data, line
+        self._config, self._data, self._path = config, data, path
         # Workers that train one model together would have to agree on each request.
         self._alone = not has_several_workers()
         self._watched, self._snapshots = watched, self._alone
         self._requests = folder / REQUESTS_FILE
-        self._network: Trained | None = None
-        self._rate: Rate | None = None
+        self._network: Network | None = None
+        self._rate: LearningRate | None = None
         self._first = self._epoch = 0  # epochs before this phase, and the current one
         self._paused = self._one_epoch = self._slow = False
         self._drawing: NDArray[np.float32] | None = None
@@ -182,7 +167,7 @@ class Live(Observer):
         except OSError as error:
             self._give_up(error)
 
-    def start(self, network: Trained, rate: Rate, resumed: int) -> None:
+    def start(self, network: "Network", rate: "LearningRate", resumed: int) -> None:
         """Record that a network starts to learn, after so many epochs of an earlier attempt."""
         later = self._network is not None  # fine-tuning
         self._network, self._rate = network, rate
@@ -213,7 +198,7 @@ class Live(Observer):
         if number <= _ALL_EPOCHS or number % every == 0 or epoch.last:
             fields = asdict(epoch)
             del fields["number"], fields["epochs"], fields["last"]
-            line = {"line": self._line[-1]} if self._line else {}
+            line = {"line": self._path.points[-1]} if self._path else {}
             self.write("epoch", **fields, **line)
             self._predict_drawing()
         self._snapshot(now=epoch.last or self._slow)
@@ -265,26 +250,24 @@ class Live(Observer):
             found["image"] = data.input.shape
         if self._sampled is not None:
             found["sample"] = self._sampled[0]
-        if self._line is not None:
-            found["points"] = self._points()
+        if self._path is not None:
+            found["points"] = self._points(self._path)
         return found
 
-    def _points(self) -> dict[str, Any]:
+    def _points(self, path: "DescentPath") -> dict[str, Any]:
         """The data of a line, and what its mean squared error depends on."""
-        data, train = self._data, self._data.train
+        train, column = self._data.train, path.column
         x = train.tensors(np.arange(train.count)).reshape(-1).astype(np.float64)
         y = np.asarray(train.targets, np.float64)
         some = np.linspace(0, len(x) - 1, min(len(x), _POINTS)).astype(int)
-        columns = data.input.columns if isinstance(data.input, TableInput) else ()
-        column = columns[0]
         return {
             "x": x[some],
             "y": y[some],
             "column": utf8_name(column.name),
-            "target": utf8_name(data.target or "y"),
-            "mean": getattr(column, "mean", 0.0),
-            "scale": getattr(column, "scale", 1.0),
-            "start": self._line[0] if self._line else None,
+            "target": utf8_name(self._data.target or "y"),
+            "mean": column.mean,
+            "scale": column.scale,
+            "start": path.points[0],
             # Means of x², x, x·y, y and y².
             "moments": [(x * x).mean(), x.mean(), (x * y).mean(), y.mean(), (y * y).mean()],
         }
@@ -309,14 +292,11 @@ class Live(Observer):
         some = np.linspace(0, part.count - 1, min(part.count, _EXAMPLES)).astype(np.int64)
         return part.tensors(some), part.targets[some]
 
-    def _wants_snapshots(self) -> bool:
-        return self._snapshots and (self._watched or self._page_open)
-
     def _snapshot(self, *, now: bool = False) -> None:
         """Record predictions of samples and weights; unless `now`, not more often than is cheap."""
         started = time.monotonic()
-        network = self._network
-        if network is None or not self._wants_snapshots():
+        network, seen = self._network, self._watched or self._page_open
+        if network is None or not (self._snapshots and seen):
             return
         if started < self._next_snapshot and not now:
             return
@@ -344,7 +324,7 @@ class Live(Observer):
     def _spacing(self, least: float) -> float:
         return max(least, _SPACING * (time.monotonic() - self._started))
 
-    def _images(self, network: Trained) -> dict[str, Any]:
+    def _images(self, network: "Network") -> dict[str, Any]:
         """The first layer's weights as images, if the network takes images."""
         spec, model = self._data.input, self._config.model
         if not isinstance(spec, ImageInput) or model == "linear":
@@ -488,7 +468,7 @@ class Live(Observer):
             return
         try:
             scores = np.asarray(network.predict(self._drawing))[0]
-        except Exception:
+        except Exception:  # likewise
             log.warning("Training continues without predicting the drawing", exc_info=True)
             self._drawing = None
             return

@@ -14,7 +14,7 @@ from rockstar_training.tensorflow_setup import Tensor, tf
 
 DROPOUT = 0.4
 # All copies of a variable on several devices get the same new value.
-_SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
+SAME = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": tf.nn.relu,
@@ -44,7 +44,7 @@ class Weights:
         return self._add(tf.zeros([size]))
 
     def _add(self, start: Tensor) -> tf.Variable:
-        self.variables.append(tf.Variable(start, aggregation=_SAME))
+        self.variables.append(tf.Variable(start, aggregation=SAME))
         return self.variables[-1]
 
 
@@ -139,7 +139,7 @@ class GradientDescent:
 
     def __init__(self, variables: Sequence[tf.Variable], rate: Callable[[Tensor], Tensor]) -> None:
         self.targets, self.rate = list(variables), rate
-        self.steps = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=_SAME)
+        self.steps = tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=SAME)
         self.state = [self.steps]
 
     def apply(self, gradients: Sequence[Tensor]) -> None:
@@ -162,7 +162,7 @@ class Adam(GradientDescent):
 
     def __init__(self, variables: Sequence[tf.Variable], rate: Callable[[Tensor], Tensor]) -> None:
         super().__init__(variables, rate)
-        options = {"trainable": False, "aggregation": _SAME}
+        options = {"trainable": False, "aggregation": SAME}
         self.means, self.squares = (
             [tf.Variable(tf.zeros(v.shape), **options) for v in self.targets] for _ in range(2)
         )

@@ -100,14 +100,8 @@ def create(
 def detach(network: Network, config: TrainConfig) -> Network:
     """Copy a network for serving: float32, with its variables on this device alone."""
     plain = create(config, network.task)
-    copy_weights(network, plain)
+    plain.set_weights(network.get_weights())
     return plain
-
-
-def copy_weights(source: Network, target: Network) -> None:
-    """Copy the weights between networks of the same configuration."""
-    for own, trained in zip(target.weights, source.weights, strict=True):
-        own.assign(trained.numpy())
 
 
 class KerasNetwork(Network):

@@ -106,9 +106,7 @@ def train_and_evaluate(
     path = descent_path(config.model, data.input)
     with (
         unfinished_run(runs, config, data.train) as folder,
-        Live(
-            folder, config, data, path.points if path else None, watched=watch is not None
-        ) as live,
+        Live(folder, config, data, path, watched=watch is not None) as live,
         nullcontext() if mlflow is None else Tracking(mlflow, config, folder) as tracking,
     ):
         if watch is not None:

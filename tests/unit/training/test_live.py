@@ -14,6 +14,7 @@ from rockstar_training.fit import fit
 from rockstar_training.live import Live
 from rockstar_training.prepared_data import task_of
 from rockstar_training.progress import Epoch
+from rockstar_training.report.regression import descent_path
 from tests.images import png
 from tests.unit.training.small_data import prepare, write_csv, write_shades
 from tests.waiting import until
@@ -47,10 +48,10 @@ class FakeRate:
 class Watched:
     """A training of a fake network, and a page."""
 
-    def __init__(self, folder, data, config, *, watched=True, line=None):
+    def __init__(self, folder, data, config, *, watched=True, path=None):
         folder.mkdir(exist_ok=True)
         self.folder, self.network, self.rate = folder, FakeNetwork(), FakeRate()
-        self.live = Live(folder, config, data, line, watched=watched)
+        self.live = Live(folder, config, data, path, watched=watched)
 
     def start(self, resumed=0):
         self.live.start(self.network, self.rate, resumed)
@@ -291,9 +292,10 @@ def test_a_line_comes_with_its_data(tmp_path):
         write_csv(tmp_path / "line.csv", ("x", "y"), rows), target="y", task="regression"
     )
     config = config_for("linear", data=data.name, epochs=3)
-    line = [(0.0, 0.0)]
-    training = Watched(tmp_path / "run", data, config, line=line).start()
-    line.append((1.0, 2.0))
+    path = descent_path("linear", data.input)
+    path.points.append((0.0, 0.0))
+    training = Watched(tmp_path / "run", data, config, path=path).start()
+    path.points.append((1.0, 2.0))
     training.epoch(1)
     points = training.events("start")[0]["points"]
     assert (points["column"], points["target"], points["start"]) == ("x", "y", [0, 0])

@@ -11,7 +11,7 @@ from rockstar_training import pretrained
 from rockstar_training.config import config_for
 from rockstar_training.errors import ConfigError
 from rockstar_training.export import export
-from rockstar_training.networks import copy_weights, create
+from rockstar_training.networks import create
 from rockstar_training.prepared_data import Task, prepare_data
 from rockstar_training.pretrained import build
 from rockstar_training.tensorflow_setup import keras, tf
@@ -139,7 +139,7 @@ def test_fine_tuning_trains_the_backbone_but_does_not_normalize_anew(tmp_path):
     frozen = create(config_of(file), COLOUR)
     assert [tuple(v.shape) for v in frozen.trainable] == [(4, 2), (2,)]
     tuned = create(config_of(file), COLOUR, unfrozen=True)
-    copy_weights(frozen, tuned)
+    tuned.set_weights(frozen.get_weights())
     assert len(tuned.trainable) == 6
     model = tuned.model.get_layer("backbone").model
     before = [variable.numpy() for variable in model.non_trainable_variables]
