@@ -351,12 +351,6 @@ def test_the_ingress_controller_reaches_the_solver_of_certificates():
     assert solver["ingress"][0]["from"] == gateway["ingress"][0]["from"]
 
 
-def test_overlays_are_short():
-    for overlay in OVERLAYS:
-        lines = (K8S / "overlays" / overlay / "kustomization.yaml").read_text().splitlines()
-        assert len(lines) <= 15
-
-
 def backends(route):
     return [each for rule in route["spec"]["rules"] for each in rule["backendRefs"]]
 
