@@ -66,7 +66,6 @@ def fit(
     progress: Progress | None = None,
     folder: Path | None = None,
     strategy: Any = None,
-    watch: Callable[[Network], None] | None = None,
     start: Network | None = None,
     live: Observer | None = None,
 ) -> Fitted:
@@ -82,7 +81,6 @@ def fit(
         folder: for checkpoints, from which an interrupted training continues, and TensorBoard's
             logs; None writes neither.
         strategy: a tf.distribute.Strategy; None is the current one.
-        watch: called with the network before the first epoch and after each.
         start: a trained network on a pretrained backbone, to fine-tune as a whole; None trains a
             new network, with a pretrained backbone frozen.
         live: follows the training; None for nobody.
@@ -113,8 +111,6 @@ def fit(
             history = checkpoints.restore()
         resumed = len(history)
         _require_same_start(strategy, resumed)
-        if watch is not None:
-            watch(network)
         live.start(network, rate, resumed)
         augmentation = augmentation_for(config.data, config.augmentation)
         order = Order(config.batch_size, config.seed, augmentation)
@@ -137,8 +133,6 @@ def fit(
             history.append(Epoch(number, config.epochs, **metrics, seconds=seconds, last=last))
             if checkpoints is not None:
                 checkpoints.save(history)
-            if watch is not None:
-                watch(network)
             if progress is not None:
                 progress(history[-1])
             live.end_epoch(history[-1])
@@ -157,21 +151,18 @@ def fit(
             f"another worker was lost in epoch {len(history) + 1} ({type(error).__name__}): start "
             "all workers again with the same command, which continues from the last checkpoint"
         ) from error
+    end = f"after epoch {len(history)} of {config.epochs}"
     notes = []
-    epochs = f"after epoch {len(history)} of {config.epochs}"
     if resumed:
         notes.append(f"Training continued from a checkpoint after epoch {resumed}.")
     if live.stopped:
-        notes.append(f"Training was stopped by request {epochs}.")
+        notes.append(f"Training was stopped by request {end}.")
     elif stopping is not None and len(history) < config.epochs:
-        notes.append(
-            f"Training ended {epochs}: the validation loss did not improve for {stopping.wait} "
-            "epochs. The best epoch was kept."
-        )
+        waited = f"the validation loss did not improve for {stopping.wait} epochs"
+        notes.append(f"Training ended {end}: {waited}. The best epoch was kept.")
     if rate.factor != 1:
-        notes.append(
-            f"The learning rate was changed by request, at last to {rate.peak * rate.factor:g}."
-        )
+        last = f"{rate.peak * rate.factor:g}"
+        notes.append(f"The learning rate was changed by request, at last to {last}.")
     return Fitted(detach(network, config), history, tuple(notes))
 
 

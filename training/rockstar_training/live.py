@@ -106,7 +106,7 @@ class Live(Observer):
             folder: of the run.
             config: settings of the training.
             data: its data.
-            path: W and b after each epoch, if the network is a line; it grows during the training.
+            path: records W and b, if the network is a line.
             watched: whether to record snapshots even if no page is open.
         """
         self._config, self._data, self._path = config, data, path
@@ -172,6 +172,8 @@ class Live(Observer):
         later = self._network is not None  # fine-tuning
         self._network, self._rate = network, rate
         self._first, self._epoch = self._epoch, self._epoch + resumed
+        if self._path is not None:
+            self._path.record(network)
         if not later:
             self._open_log(resumed)
             self.write("start", **self._description())
@@ -194,6 +196,8 @@ class Live(Observer):
     def end_epoch(self, epoch: Epoch) -> None:
         """Record an epoch."""
         self._epoch = number = self._first + epoch.number
+        if self._path is not None and self._network is not None:
+            self._path.record(self._network)
         every = 1 + (self._config.epochs - 1) // _MORE_EPOCHS
         if number <= _ALL_EPOCHS or number % every == 0 or epoch.last:
             fields = asdict(epoch)

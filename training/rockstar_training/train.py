@@ -26,7 +26,7 @@ from rockstar_training.progress import Epoch, Progress
 from rockstar_training.readback import predictor_of
 from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.page import ReportData, outcome_of, write_report
-from rockstar_training.report.regression import DescentPath, Regressed, descent_path
+from rockstar_training.report.regression import Regressed, descent_path
 from rockstar_training.runs import comparable_runs, require_writable, write_record
 from rockstar_training.tensorflow_setup import make_repeatable, strategy
 from rockstar_training.tracking import Tracking
@@ -118,7 +118,7 @@ def train_and_evaluate(
             if tracking is not None:
                 tracking.log(epoch)
 
-        fitted = _fit(config, data, devices, folder, report_epoch, path, live)
+        fitted = _fit(config, data, devices, folder, report_epoch, live)
         live.write("testing")
         network, predictor = fitted.network, predictor_of(fitted.network.predict)
         # Held-out examples are used from here on only, so nothing is selected by them.
@@ -252,7 +252,6 @@ def _fit(
     devices: Any,
     folder: Path,
     progress: Progress | None,
-    path: DescentPath | None = None,
     live: Live | None = None,
 ) -> Fitted:
     """Train, then fine-tune a pretrained backbone; keep the better network."""
@@ -262,7 +261,6 @@ def _fit(
         progress=progress,
         folder=folder,
         strategy=devices,
-        watch=path.watch if path else None,
         live=live,
     )
     if not config.fine_tune or (live is not None and live.stopped):

@@ -12,7 +12,7 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import StoppedError, TrainingError
 from rockstar_training.fit import fit
 from rockstar_training.live import Live
-from rockstar_training.prepared_data import task_of
+from rockstar_training.prepared_data import Task, task_of
 from rockstar_training.progress import Epoch
 from rockstar_training.report.regression import descent_path
 from tests.images import png
@@ -29,8 +29,9 @@ class FakeVariable:
 class FakeNetwork:
     """Predicts the first class."""
 
+    task: Task = field(default_factory=lambda: Task((1,), None))
     stop_training: bool = False
-    weights: list[Any] = field(default_factory=lambda: [FakeVariable()])
+    weights: list[Any] = field(default_factory=lambda: [FakeVariable()] * 2)
     fails: bool = False
 
     def predict(self, x):
@@ -293,15 +294,14 @@ def test_a_line_comes_with_its_data(tmp_path):
     )
     config = config_for("linear", data=data.name, epochs=3)
     path = descent_path("linear", data.input)
-    path.points.append((0.0, 0.0))
     training = Watched(tmp_path / "run", data, config, path=path).start()
-    path.points.append((1.0, 2.0))
     training.epoch(1)
+    assert path.points == [(1, 1), (1, 1)]
     points = training.events("start")[0]["points"]
-    assert (points["column"], points["target"], points["start"]) == ("x", "y", [0, 0])
+    assert (points["column"], points["target"], points["start"]) == ("x", "y", [1, 1])
     x = np.array(points["x"]) * points["scale"] + points["mean"]
     np.testing.assert_allclose(3 * x + 2, points["y"], rtol=1e-5)
-    assert training.events("epoch")[0]["line"] == [1, 2]
+    assert training.events("epoch")[0]["line"] == [1, 1]
     training.live.__exit__(None, None, None)
 
 

@@ -60,7 +60,7 @@ class DescentPath:
     column: NumericColumn  # x, with its mean and scale
     points: list[tuple[float, float]] = field(default_factory=list)  # W and b, from the start on
 
-    def watch(self, network: "Network") -> None:
+    def record(self, network: "Network") -> None:
         """Record the network's weights."""
         scale = network.task.target_std
         weight, bias = (
