@@ -14,17 +14,23 @@ from rockstar_training import contract_builder, networks, prepared_data
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
 from rockstar_training.errors import ConfigError, TrainingError
-from rockstar_training.evaluation import TestPredictions, column_importance, evaluate, majority_note
+from rockstar_training.evaluation import (
+    Predictor,
+    TestPredictions,
+    column_importance,
+    evaluate,
+    majority_note,
+)
 from rockstar_training.export import export, quantization_for, similar_examples
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import Live
-from rockstar_training.networks import Network
 from rockstar_training.prepared_data import PreparedData, prepare_data, prepare_folds, task_of
 from rockstar_training.pretrained import pretrained_note
 from rockstar_training.progress import Epoch, Progress
 from rockstar_training.readback import predictor_of
 from rockstar_training.report.card import CARD_FILE, model_card
+from rockstar_training.report.classification import Classified
 from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import Regressed, descent_path
 from rockstar_training.runs import comparable_runs, require_writable, write_record
@@ -151,18 +157,7 @@ def train_and_evaluate(
         *fitted.notes,
         *majority_note(contract, test),
     )
-    columns = data.input.columns if isinstance(data.input, TableInput) else ()
-    report = ReportData(
-        contract=contract,
-        config=asdict(config),
-        outcome=outcome,
-        history=fitted.history,
-        kernel=network.weights[0].numpy(),
-        layers=networks.layer_sizes(_keras_model(network, config, data)),
-        earlier=comparable_runs(runs, config, run.name),
-        importance=column_importance(predictor, data.test, columns, len(data.labels), config.seed),
-        notes=notes,
-    )
+    report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
     write_report(report, run)
     if tracking is not None:
         missing = tracking.finish(contract, fitted.history, exported.folder, run, held)
@@ -182,11 +177,35 @@ def train_and_evaluate(
     )
 
 
-def _keras_model(network: Network, config: TrainConfig, data: PreparedData) -> Any:
-    """The network as a Keras model; of one in plain TensorFlow, the same layers untrained."""
-    if isinstance(network, networks.KerasNetwork):
-        return network.model
-    return networks.build(config, task_of(config, data))
+def _report(
+    config: TrainConfig,
+    data: PreparedData,
+    fitted: Fitted,
+    predictor: Predictor,
+    outcome: Classified | Regressed,
+    contract: Contract,
+    notes: tuple[str, ...],
+    run: Path,
+) -> ReportData:
+    network = fitted.network
+    # Of a network in plain TensorFlow, the same layers of Keras.
+    model = (
+        network.model
+        if isinstance(network, networks.KerasNetwork)
+        else networks.build(config, network.task)
+    )
+    columns = data.input.columns if isinstance(data.input, TableInput) else ()
+    return ReportData(
+        contract=contract,
+        config=asdict(config),
+        outcome=outcome,
+        history=fitted.history,
+        kernel=network.weights[0].numpy(),
+        layers=networks.layer_sizes(model),
+        earlier=comparable_runs(run.parent, config, run.name),
+        importance=column_importance(predictor, data.test, columns, len(data.labels), config.seed),
+        notes=notes,
+    )
 
 
 def take_part(
