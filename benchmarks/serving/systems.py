@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from urllib3.filepost import encode_multipart_formdata
 
 from tfs_api.services import PREDICT
 from tfs_api.tensors import to_array, to_proto
@@ -82,15 +83,9 @@ def _json_request(path: str, images: Sequence[Image]) -> Request:
 
 def _form_request(path: str, images: Sequence[Image]) -> Request:
     """A form with one file per image."""
-    boundary = "benchmark-5f1c9f3a"
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="images"; '
-        f'filename="{number}.png"\r\nContent-Type: image/png\r\n\r\n'.encode()
-        + image.png
-        for number, image in enumerate(images)
-    ]
-    body = b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
-    return Request(path, f"multipart/form-data; boundary={boundary}", body, len(images))
+    files = [("images", (f"{n}.png", image.png, "image/png")) for n, image in enumerate(images)]
+    body, content_type = encode_multipart_formdata(files)
+    return Request(path, content_type, body, len(images))
 
 
 def _plain_request(

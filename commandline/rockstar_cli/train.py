@@ -20,6 +20,7 @@ from rockstar_training.config import (
     CLASSIFIERS,
     DEFAULT_DATA,
     DEFAULT_SEED,
+    NAME,
     SYNTAX,
     TrainConfig,
     config_for,
@@ -355,7 +356,7 @@ def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
     LiteRT file if LiteRT can run the model, must give the same outputs as the original on samples.
     Assumptions about what the model does not specify are printed; options override them.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", options["name"]):
+    if not NAME.fullmatch(options["name"]):
         raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
     if not path.exists():
         raise click.UsageError(f"{path}: no such file or folder")

@@ -65,7 +65,7 @@ ColumnType = Literal["number", "category", "date"]
 # Early stopping that is requested for a model without it in its defaults.
 _VALIDATION, _PATIENCE = 0.1, 20
 # The contract's rule for names of models, which are also names of folders.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class TrainConfig:
     corrections: str | None = None
 
     def __post_init__(self) -> None:
-        _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
+        _require(bool(NAME.fullmatch(self.name)), "name", self.name, "letters, digits, _ . -")
         for name in CHOICES:
             value = getattr(self, name, None)
             if isinstance(value, str):

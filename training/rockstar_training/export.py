@@ -130,7 +130,7 @@ def export(
     *,
     quantization: Quantization | None = None,
     documents: Documents | None = None,
-    similar: PreparedData | None = None,
+    neighbors: Callable[[bytes], bytes] | None = None,
     held: bool = False,
     litert_required: bool = True,
 ) -> Exported:
@@ -148,8 +148,8 @@ def export(
         models: the parent of the folders of models.
         quantization: quantizes the LiteRT files and adds their score to the contract's metrics.
         documents: more texts of the version, such as PurePath("assets.extra/model_card.md").
-        similar: data whose training images the page may show as similar to a user's; None for data
-            that may be private.
+        neighbors: returns neighbors.npz, given edge.tflite: training images that the page shows as
+            similar to a user's; None for data that may be private.
         held: whether it is published but not served.
         litert_required: whether a model that LiteRT cannot run is an error. If not, it is published
             without LiteRT files, and only TensorFlow runs it.
@@ -188,8 +188,8 @@ def export(
                 if isinstance(golden, GoldenSamples):
                     edge = edge or _litert(folder, predict, contract, (PREDICT_SIGNATURE,), batch=1)
                     (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
-                    if similar is not None:
-                        (folder / NEIGHBORS_FILE).write_bytes(_neighbors(edge, similar))
+                    if neighbors is not None:
+                        (folder / NEIGHBORS_FILE).write_bytes(neighbors(edge))
                 verify_litert(folder, predict, contract, samples, quantized)
             except Exception as error:  # freezing, converting and running raise anything
                 if litert_required or isinstance(error, OSError):
@@ -270,23 +270,19 @@ def _frozen(predict: Predict, contract: Contract, batch: int | None = None) -> P
     return call
 
 
-def similar_examples(data: PreparedData) -> PreparedData | None:
-    """Return data for `export(similar=…)`: images of a public data set; None for other data.
+def neighbors_of(data: PreparedData) -> Callable[[bytes], bytes] | None:
+    """Return a function from edge.tflite to neighbors.npz, for images of a public data set only.
 
     Users' own images are never copied into a version.
     """
     if isinstance(data.tensors, CorrectedExamples):
-        train, count = data.split.train, data.tensors.count
-        split = replace(data.split, train=train[train < count])
+        places, count = data.split.train, data.tensors.count
+        split = replace(data.split, train=places[places < count])
         data = replace(data, tensors=data.tensors.known, split=split)
-    public = isinstance(data.input, ImageInput) and isinstance(data.tensors, MemoryExamples)
-    return data if public else None
-
-
-def _neighbors(edge: bytes, data: PreparedData) -> bytes:
-    assert isinstance(data.input, ImageInput)  # noqa: S101
-    train = data.train
-    return find_neighbors(edge, train.tensors, train.targets, data.input.range).to_bytes()
+    train, spec = data.train, data.input
+    if not isinstance(spec, ImageInput) or not isinstance(data.tensors, MemoryExamples):
+        return None
+    return lambda edge: find_neighbors(edge, train.tensors, train.targets, spec.range).to_bytes()
 
 
 def quantization_for(data: PreparedData, mode: str) -> Quantization | None:

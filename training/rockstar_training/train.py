@@ -21,7 +21,7 @@ from rockstar_training.evaluation import (
     evaluate,
     majority_note,
 )
-from rockstar_training.export import export, quantization_for, similar_examples
+from rockstar_training.export import export, neighbors_of, quantization_for
 from rockstar_training.fit import Fitted, fit, unfinished_folder, unfinished_run
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.live import Live
@@ -144,7 +144,7 @@ def train_and_evaluate(
             models,
             quantization=quantization_for(data, config.quantize),
             documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},
-            similar=similar_examples(data),
+            neighbors=neighbors_of(data),
             held=bool(held),
         )
         contract = exported.contract
