@@ -387,8 +387,8 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
     model, written = overrides.get("model"), settings.get("model")
     if model and written and model != written:
         raise ConfigError(
-            f"{path}: these are settings of a {written}, and {model} was asked for: leave MODEL "
-            "out, or give settings without --config"
+            f"{path}: expected settings of model {model}, got those of {written}: leave MODEL out, "
+            "or give settings without --config"
         )
     settings |= {field: value for field, value in overrides.items() if value is not None}
     if "model" not in settings:

@@ -385,7 +385,7 @@ def _useful_columns(
         if name == target or name in ignore:
             continue
         if name == grouped:
-            rows.notes.append(f"column {name!r} tells the groups apart and is not learned from")
+            rows.notes.append(f"column {name!r} defines the groups, so it is not an input")
             continue
         column = rows.parse(name)
         reason = _useless(name, column, explicit=name in rows.types)
@@ -395,14 +395,14 @@ def _useful_columns(
         rows.notes += _remarks(name, column, explicit=name in rows.types)
         if labels is not None and _tells_the_target(column, labels):
             rows.notes.append(
-                f"column {name!r} alone tells {target!r} in all rows: if it is not known before, "
-                f"leave it out with --ignore {shlex.quote(name)}"
+                f"column {name!r} alone determines {target!r} in all rows: if it is not known when "
+                f"you predict, leave it out with --ignore {shlex.quote(name)}"
             )
         columns[name] = column
     counting = [name for name, column in columns.items() if _counts_rows(column)]
     if counting and len(columns) > 1:
         rows.notes.append(
-            f"column {counting[0]!r} counts the rows: if it says nothing else, leave it out with "
+            f"column {counting[0]!r} numbers the rows: if it means nothing else, leave it out with "
             f"--ignore {shlex.quote(counting[0])}"
         )
     missing = [f"{name!r} {column.missing}" for name, column in columns.items() if column.missing]
@@ -549,8 +549,8 @@ def _detect_task(rows: _Rows, target: str, numbers: NDArray[np.float64] | None, 
         return "classification"
     if few:
         rows.notes.append(
-            f"{target!r} is a number, so this is a regression; to tell its {count} values "
-            "apart as classes, give --task classification"
+            f"{target!r} is a number, so this is a regression; to predict its {count} values as "
+            "classes, give --task classification"
         )
     return "regression"
 

@@ -161,8 +161,8 @@ def fit(
         waited = f"the validation loss did not improve for {stopping.wait} epochs"
         notes.append(f"Training ended {end}: {waited}. The best epoch was kept.")
     if rate.factor != 1:
-        last = f"{rate.peak * rate.factor:g}"
-        notes.append(f"The learning rate was changed by request, at last to {last}.")
+        changed = f"{rate.peak * rate.factor:g}"
+        notes.append(f"The learning rate was changed by request, at last to {changed}.")
     return Fitted(detach(network, config), history, tuple(notes))
 
 

@@ -93,11 +93,11 @@ def four_curves(
     if not learned:
         raise TrainingError(
             f"no rate above {good.rate:g} learns more slowly than it in {epochs} epochs: another "
-            "number of epochs or another seed may tell them apart"
+            "number of epochs or another seed may separate them"
         )
     if not slow:
         raise TrainingError(
-            f"even a rate of {curves[0].rate:g} is not slow over {epochs} epochs: ask for fewer"
+            f"even a rate of {curves[0].rate:g} is not slow over {epochs} epochs: give fewer epochs"
         )
     return FourCurves(diverged[0], learned[-1], good, slow[-1])
 

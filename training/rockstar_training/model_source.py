@@ -290,8 +290,8 @@ def _chosen(found: Mapping[str, Any], wanted: str | None, name: str) -> str:
         return wanted
     if not signatures:
         raise ImportModelError(
-            f"{name} has no signature, so nothing says what it takes. Save it with one: "
-            "tf.saved_model.save(model, 'FOLDER', signatures=tf.function(model, "
+            f"{name} has no signature, which would describe its inputs and outputs. Save it with "
+            "one: tf.saved_model.save(model, 'FOLDER', signatures=tf.function(model, "
             "input_signature=[tf.TensorSpec([None, …], tf.float32)]))"
         )
     if PREDICT_SIGNATURE in signatures:

@@ -85,7 +85,7 @@ def _input(contract: Contract) -> _Value:
     spec = contract.encoded
     shape = ", ".join(map(str, spec.shape))
     if not isinstance(spec, ImageInput):
-        about = f"float32 [1, {shape}], made of a row as {CONTRACT_NAME} says"
+        about = f"float32 [1, {shape}], computed from a row as {CONTRACT_NAME} describes"
         return (spec.name, about, None, (_FEATURE, ()))
     height, width, channels = spec.shape
     low, high = spec.range

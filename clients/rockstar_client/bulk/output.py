@@ -54,7 +54,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A point in a run up to which its output is safe on disk.
 
     Attributes:
-        options: of the run; "asked" in the file.
+        options: of the run.
         items: number of items that are done, counted from the first.
         chain: hexadecimal digest of these items, see `extend_chain`.
         out_bytes: length of the output up to the last of them.
@@ -62,7 +62,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         finished: whether all items are done and only renaming the files is left.
     """
 
-    options: RunOptions = msgspec.field(name="asked")
+    options: RunOptions
     items: Count = 0
     chain: str = ""
     failed: Count = 0

@@ -171,7 +171,7 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_settings_of_another_model_are_refused(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(to_json(config_for("logistic")))
-    with pytest.raises(ConfigError, match=r"settings of a logistic, and cnn was asked for"):
+    with pytest.raises(ConfigError, match="expected settings of model cnn, got those of logistic"):
         read_config(path, model="cnn")
 
 

@@ -337,7 +337,7 @@ def test_a_column_that_is_the_target_in_other_words_is_named(csv):
     table = read_csv(csv(text), "survived")
     assert [*table.columns] == ["age", "alive", "sex"]
     assert table.notes == (
-        "column 'alive' alone tells 'survived' in all rows: if it is not known before, leave it out with --ignore alive",
+        "column 'alive' alone determines 'survived' in all rows: if it is not known when you predict, leave it out with --ignore alive",
     )  # fmt: skip
 
 
@@ -353,7 +353,7 @@ def test_the_error_for_a_target_beyond_32_bits_names_what_to_subtract(tmp_path):
 def test_a_column_that_counts_the_rows_is_named(csv):
     text = rows_of("t,x,y", range(30), [i % 7 for i in range(30)], ["a", "b"] * 15)
     (note,) = read_csv(csv(text), "y").notes
-    assert note == "column 't' counts the rows: if it says nothing else, leave it out with --ignore t"  # fmt: skip
+    assert note == "column 't' numbers the rows: if it means nothing else, leave it out with --ignore t"  # fmt: skip
     assert read_csv(csv(text), "y", ignore=["x"]).notes == ()
 
 

@@ -320,7 +320,7 @@ def test_a_fixed_batch_and_a_missing_signature(tmp_path):
     with pytest.raises(TrainingError, match=message):
         publish(fixed, tmp_path)
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
-    with pytest.raises(TrainingError, match="has no signature, so nothing says what it takes"):
+    with pytest.raises(TrainingError, match="has no signature, which would describe its inputs"):
         publish(tmp_path / "none", tmp_path)
 
 

@@ -88,7 +88,7 @@ def test_groups_stay_together(visits):
     assert [len(part) for part in parts(prepared)] == pytest.approx([68, 22, 30], abs=6)
     # A patient's identity does not help to predict another's.
     assert "patient" not in [column.name for column in prepared.input.columns]
-    assert "column 'patient' tells the groups apart and is not learned from" in prepared.notes
+    assert "column 'patient' defines the groups, so it is not an input" in prepared.notes
 
 
 def test_the_latest_rows_are_held_out(visits):

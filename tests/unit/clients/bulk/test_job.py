@@ -230,7 +230,7 @@ def test_two_runs_do_not_write_one_output(tmp_path):
     first.close()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"asked": 3}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"options": 3}', b"\xff"])
 def test_a_damaged_state_is_rejected(interrupted, damage):
     interrupted.with_name("o.csv.progress").write_bytes(damage)
     with pytest.raises(ResumeError, match=r"--restart to start over"):
