@@ -7,7 +7,7 @@ MESSAGES := contract/tfs_api/messages
 IMAGES ?= gateway embedded
 # Variables, because `call` would split them at their commas.
 TRAIN = .[train]
-DEV = .[train,dev,docs,otel]
+DEV = .[train,dev,docs,mlflow,otel]
 # pip with one line of progress on a terminal, and only its errors elsewhere.
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
 PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
