@@ -155,17 +155,15 @@ class Cluster:
 
     def kustomize(self, command: str) -> None:
         """kubectl renders it; test_combinations.py compares it with schemas."""
-        folder = command.split()[-1]
-        if not folder.startswith("k8s/"):
-            number = ["deploy", "canary"].index(folder)
+        folder = ROOT / command.split()[-1]
+        if not folder.exists():
+            folder = self.folder / folder.name
+            number = ["deploy", "canary"].index(folder.name)
             shown = [each for *_, each in blocks("yaml") if each.startswith("apiVersion: kust")]
-            (self.folder / folder).mkdir(exist_ok=True)
-            k8s = os.path.relpath(ROOT / "k8s", self.folder.resolve() / folder)
-            text = shown[number].replace("../k8s", k8s)
-            (self.folder / folder / "kustomization.yaml").write_text(text)
-        assert kustomized(
-            self.folder / folder if (self.folder / folder).exists() else ROOT / folder
-        )
+            folder.mkdir(exist_ok=True)
+            k8s = os.path.relpath(ROOT / "k8s", folder.resolve())
+            (folder / "kustomization.yaml").write_text(shown[number].replace("../k8s", k8s))
+        assert kustomized(folder)
 
     def kubectl(self, command: str) -> None:
         """kubectl reads its options, and finds no cluster; what it names is in the manifests."""
@@ -236,7 +234,7 @@ class Cluster:
             for each in rule["matches"]
         ]
         servers = [
-            f"    server {to['name']} {self._address(to['name'])} weight {to.get('weight', 1)}"
+            f"    server {to['name']} {self._address(to)} weight {to.get('weight', 1)}"
             for to in rule["backendRefs"]
         ]
         lines = {"clients": "\n".join(clients), "servers": "\n".join(servers)}
@@ -248,8 +246,15 @@ class Cluster:
         self._proxy = subprocess.Popen(["haproxy", "-db", "-f", config])
         until(self._listens, what="HAProxy")
 
-    def _address(self, service: str) -> str:
-        return self._running[service.removesuffix("-gateway")][1].addresses["http"]
+    def _address(self, to: Manifest) -> str:
+        """The address of a backend, which must be in its namespace, and allow the route."""
+        name = to["name"].removesuffix("-gateway")
+        _, namespace, applied = self._revisions[name][-1]
+        assert to.get("namespace", "rockstartf") == namespace
+        if "namespace" in to:
+            grant = of_kind(applied, "ReferenceGrant")[to["name"]]["spec"]
+            assert [each["namespace"] for each in grant["from"]] == ["rockstartf"]
+        return self._running[name][1].addresses["http"]
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
