@@ -77,6 +77,20 @@ def compare(folder: Path, model: str, out: Path) -> None:
         assert abs(row["score"] - same["score"]) < 1e-6
 
 
+def require_clear_errors(python: Path | str, folder: Path, engine: str) -> None:
+    """An engine that cannot start says so in a line."""
+    trouble = {"ray": {"RAY_ADDRESS": "127.0.0.1:1"}, "spark": {"JAVA_HOME": "/nowhere"}}
+    if engine not in trouble:
+        return
+    models = ["--models", str(folder / "models"), "--model", "toy", str(folder / "images")]
+    command = [python, "-m", "rockstar_cli", "predict", "--engine", engine, *models]
+    environ = os.environ | {"PYTHONPATH": str(ROOT), **trouble[engine]}
+    out = ["-o", str(folder / f"{engine}-trouble")]
+    done = subprocess.run([*command, *out], capture_output=True, text=True, env=environ)
+    assert done.returncode == 1, done.stderr
+    assert f"\nError: {engine.title()} does not start: " in f"\n{done.stderr}", done.stderr
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,6 +112,7 @@ def main() -> int:
         write_inputs(folder, options.n)
         predict_with_service(folder)
         for engine in options.engines:
+            require_clear_errors(python, folder, engine)
             for model, source in (("toy", "images"), ("price", "rows.parquet")):
                 runs: dict[str, list[str]] = {}
                 if engine != "beam":

@@ -18,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 from hashlib import blake2b
@@ -285,7 +286,11 @@ def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Wri
     if not pickled:
         return
     if not ray.is_initialized():
-        ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers)
+        with _starting("Ray", "RAY_ADDRESS names a cluster"):
+            if "RAY_ADDRESS" in os.environ:
+                ray.init()
+            else:  # not a cluster that happens to run on this machine
+                ray.init("local", num_cpus=workers)
     data = ray.data.from_items(pickled, override_num_blocks=len(pickled))
     done = data.map_batches(
         partial(_write_pickled, write),
@@ -307,7 +312,8 @@ def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[W
     if not os.environ.keys() & {"SPARK_REMOTE", "PYSPARK_SUBMIT_ARGS"}:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = builder.master(f"local[{workers}]")
-    spark = builder.getOrCreate()
+    with _starting("Spark", "it needs Java 17, in JAVA_HOME or PATH"):
+        spark = builder.getOrCreate()
 
     def write_frames(frames: Iterator[Any]) -> Iterator[Any]:
         for frame in frames:
@@ -315,6 +321,15 @@ def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[W
 
     data = spark.createDataFrame(pickled, "part binary").repartition(len(pickled))
     yield from map(_written, data.mapInPandas(write_frames, "written binary").collect())
+
+
+@contextmanager
+def _starting(engine: str, hint: str) -> Iterator[None]:
+    """Raise a BulkError if an engine does not start; they raise errors of any class."""
+    try:
+        yield
+    except Exception as error:
+        raise BulkError(f"{engine} does not start: {first_line(error)} ({hint})") from error
 
 
 def _write_pickled(write: PartWriter, batch: Any) -> dict[str, list[bytes]]:
