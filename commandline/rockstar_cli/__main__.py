@@ -44,7 +44,7 @@ COMMANDS = {
         "rockstar_cli.transfer:pull", "Copy versions from a folder, a bucket or a registry."
     ),
     "export": Lazy(
-        "rockstar_cli.export:export", "Write a model as an HTML file that runs it, offline."
+        "rockstar_cli.transfer:export", "Write a model as an HTML file that runs it, offline."
     ),
     "runs": Lazy("rockstar_cli.train:runs", "Compare training runs in a table."),
     "learning-rates": Lazy(

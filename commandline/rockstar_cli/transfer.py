@@ -1,4 +1,4 @@
-"""Commands that move versions between machines: push and pull."""
+"""Commands that copy versions elsewhere: push, pull, and export as an HTML file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,9 @@ import click
 
 from rockstar_cli.options import (
     LABEL,
+    MODEL,
     MODEL_AND_VERSION,
+    VersionNumber,
     json_option,
     models_option,
     split_version,
@@ -92,6 +94,50 @@ def pull(sources: tuple[str, ...], label: str | None, models: Path, as_json: boo
             _echo(moved, label)
     if as_json:
         echo_json({"versions": documents})
+
+
+@click.command(epilog="Example: rockstar export cnn --html demo.html")
+@click.argument("model", type=MODEL)
+@click.option(
+    "--html",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HTML file to write; an existing one is replaced.",
+)
+@click.option("--version", type=VersionNumber(1), help="Version.  [default: the newest served]")
+@models_option
+@json_option
+def export(model: str, html: Path, version: int | None, models: Path, as_json: bool) -> None:
+    """Write MODEL, a classifier of images, as one HTML file to open or to send.
+
+    The page contains the model, LiteRT for browsers, and a drawing area. It opens with a double
+    click, works offline, and sends nothing.
+    """
+    from rockstar_serving.registry import RegistryError, list_versions
+    from rockstar_serving.standalone_page import standalone_page
+
+    versions = list_versions(models, model)
+    found = [
+        each
+        for each in versions
+        if (each.number == version if version is not None else not each.held)
+    ]
+    if not found:
+        has = ", ".join(
+            f"{each.number} (held)" if each.held else str(each.number) for each in versions
+        )
+        wanted = "served version" if version is None else f"version {version}"
+        raise RegistryError(f"{model} has no {wanted}; it has the versions {has}")
+    chosen = found[-1]
+    html.write_text(standalone_page(chosen.folder), encoding="utf-8")
+    size = html.stat().st_size
+    if as_json:
+        echo_json({"model": model, "version": chosen.number, "file": str(html), "bytes": size})
+    else:
+        click.echo(
+            f"{model} version {chosen.number}: {html} ({size / 1e6:.1f} MB), open it in any browser"
+        )
 
 
 def _document(moved: "Moved", label: str | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import ExifTags, Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
-from rockstar_cli.export import export
+from rockstar_cli.transfer import export
 from rockstar_contract.contract import CONTRACT_FILE, Contract
 from rockstar_contract.inputs import prepare
 from rockstar_serving.gateway.pages import litert_version
