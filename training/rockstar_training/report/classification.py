@@ -35,8 +35,9 @@ _MAX_COUNTED, _MAX_NAMED = 16, 40
 _HORIZONTAL_LETTERS = 36
 # Mistakes that are shown, and in how many columns.
 _MISTAKES, _COLUMNS = 16, 4
-# Pixels: larger images are scaled down, smaller ones are enlarged by the page.
-_THUMBNAIL = 160
+# Pixels: larger images are scaled down, smaller ones are enlarged by the page. Up to _EXACT, images
+# are stored without loss.
+_THUMBNAIL, _EXACT = 160, 64
 # Images of a cell of the confusion matrix, their side in pixels, and the bytes of all together.
 _CELL_IMAGES, _CELL_SIDE, _MATRIX_BYTES = 6, 72, 400_000
 _BINS = 10
@@ -196,11 +197,11 @@ def _matrix(
 
 
 def _thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
-    """Encode an image, [h, w, 1 or 3], as a PNG of at most side x side pixels."""
+    """Encode an image, [h, w, 1 or 3], as a PNG or WebP file of at most side x side pixels."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG" if max(image.size) <= _EXACT else "WEBP")
     return buffer.getvalue()
 
 

@@ -425,7 +425,8 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
 
 
 def _data_url(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    kind = "webp" if image.startswith(b"RIFF") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:

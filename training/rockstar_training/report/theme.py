@@ -101,7 +101,7 @@ class Table:
 class Tile:
     """One small image of a gallery."""
 
-    png: bytes
+    image: bytes  # PNG or WebP file
     alt: str  # text alternative
     lines: tuple[str, ...]  # of the caption
 
