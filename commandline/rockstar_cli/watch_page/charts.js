@@ -1,11 +1,11 @@
 // Charts as SVG, in units of a view box, so that they scale with the page.
 
 const WIDTH = 400;
-const HEIGHT = 210;
+const HEIGHT = 222;
 const LEFT = 46;
 const RIGHT = 14;
 const TOP = 8;
-const BOTTOM = 24;
+const BOTTOM = 36;
 const MOST_POINTS = 400;
 
 export function element(name, attributes = {}, ...children) {
@@ -63,10 +63,10 @@ export function axes(svg, xs, ys, { log = false, whole = false, labels = ["", ""
   }
   for (const value of ticks(left, right, 5)) {
     if (whole && !Number.isInteger(value)) continue;
-    svg.append(element("text", { x: x(value), y: HEIGHT - 8, "text-anchor": "middle" }, short(value)));
+    svg.append(element("text", { x: x(value), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, short(value)));
   }
   const [below, beside] = labels;
-  if (below) svg.append(element("text", { x: WIDTH - RIGHT, y: HEIGHT - BOTTOM - 5, "text-anchor": "end" }, below));
+  if (below) svg.append(element("text", { x: WIDTH - RIGHT, y: HEIGHT - 4, "text-anchor": "end" }, below));
   if (beside) svg.append(element("text", { x: LEFT + 4, y: TOP + 8 }, beside));
   return { x, y };
 }

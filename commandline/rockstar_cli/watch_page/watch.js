@@ -423,7 +423,7 @@ const drawingPanel = (() => {
   const results = html("div");
   const input = html("div", {}, html("div", { className: "paper" }, sheet), html("div", { className: "buttons" }, clear, example));
   const keys = html("p", { id: "keys", className: "hint", textContent: "Draw with mouse, pen or finger; with keys, arrows move the pen, space lowers and lifts it. The network predicts it again after every epoch." });
-  const element = html("section", { className: "card watch-panel watch-tall", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
+  const element = html("section", { className: "card watch-panel", hidden: true }, html("h3", { textContent: "Your digit" }), html("div", { className: "draw" }, input, results), keys);
   return { element, sheet, clear, example, results, input, keys };
 })();
 
@@ -452,7 +452,9 @@ drawingPanel.example.addEventListener("click", () => {
 function drawingArea(known, epoch) {
   const wanted = known.filter((run) => run.takesDrawings);
   drawingPanel.element.hidden = wanted.length === 0;
-  drawingPanel.keys.hidden = drawingPanel.input.hidden = !wanted.some((run) => run.running);
+  const canDraw = wanted.some((run) => run.running);
+  drawingPanel.keys.hidden = drawingPanel.input.hidden = !canDraw;
+  drawingPanel.element.classList.toggle("watch-tall", canDraw);
   for (const run of wanted) {
     run.predictions ??= new Predictions(run);
     if (!run.predictions.element.isConnected) drawingPanel.results.append(run.predictions.element);
