@@ -8,7 +8,8 @@ import { DATA_SETS, DIGIT_SIDE, FEATURES, gridInputs, makeData, RANGE, rasterize
 const GRID = 30; // points a side at which neurons are shown
 const [MOST_LAYERS, MOST_NEURONS] = [4, 8];
 const MOST_IN_DIGITS = 24; // neurons of a layer that learns digits
-const FRAME = 10; // milliseconds of training between two pictures
+// Milliseconds between two pictures, for training and drawing, and the least for training.
+const [FRAME, LEAST_TRAINING] = [13, 3];
 const DEFAULTS = {
   data: "circle", noise: 0, train: 0.5, batch: 10, features: ["x", "y"], layers: [4, 2], activation: "tanh",
   rate: 0.03, optimizer: OPTIMIZERS[0], regularization: "none", penalty: 0.003, seed: 1,
@@ -31,6 +32,7 @@ let grid = null; // inputs of the points at which neurons are shown
 let history = []; // { train, test } losses by epoch
 let running = false;
 let selected = null; // the neuron that the large picture shows: [layer, index]
+let drawingTime = 0; // milliseconds that the last picture took
 
 const drawing = new Drawing(find("canvas"), showDrawing);
 
@@ -114,7 +116,7 @@ function restart() {
   find("digit").hidden = !isDigits();
   buildDiagram();
   record();
-  show();
+  redraw();
   say("");
 }
 
@@ -125,10 +127,12 @@ function step() {
 
 function frame() {
   if (!running) return;
-  const [epoch, end] = [trainer.epoch, performance.now() + FRAME];
+  const [epoch, end] = [trainer.epoch, performance.now() + Math.max(LEAST_TRAINING, FRAME - drawingTime)];
   do step(); while (trainer.epoch === epoch && performance.now() < end);
+  const trained = performance.now();
   if (trainer.epoch !== epoch) record();
   show();
+  drawingTime = performance.now() - trained;
   requestAnimationFrame(frame);
 }
 
@@ -169,12 +173,17 @@ function percent(share) {
 
 // Pictures
 
+// Changes a text only if it differs, which saves a layout of the page.
+function write(id, text) {
+  if (find(id).textContent !== text) find(id).textContent = text;
+}
+
 function show() {
   const { train, test, accuracy } = history.at(-1);
-  find("epoch").textContent = trainer.epoch.toLocaleString("en");
-  find("train-loss").textContent = train.toFixed(3);
-  find("test-loss").textContent = test.toFixed(3);
-  find("test-accuracy").textContent = percent(accuracy);
+  write("epoch", trainer.epoch.toLocaleString("en"));
+  write("train-loss", train.toFixed(3));
+  write("test-loss", test.toFixed(3));
+  write("test-accuracy", percent(accuracy));
   const passes = isDigits() ? trainer.network.forward(data.test.inputs) : trainer.network.forward(grid);
   showNeurons(passes);
   showLines();
@@ -301,7 +310,8 @@ function showNeurons(passes) {
 function valuesOf(passes, layer, index) {
   const { values } = passes[layer];
   const count = trainer.network.sizes[layer + 1];
-  const own = Float64Array.from({ length: values.length / count }, (_, at) => values[at * count + index]);
+  const own = new Float64Array(values.length / count);
+  for (let at = 0; at < own.length; at++) own[at] = values[at * count + index];
   return layer === passes.length - 1 ? own.map((share) => 2 * share - 1) : scaled(own, 1);
 }
 
@@ -324,12 +334,14 @@ function paint(canvas, values, width, height) {
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   const picture = new ImageData(width, height);
+  const { data: pixels } = picture;
   const [negative, middle, positive] = colors();
-  values.forEach((value, at) => {
-    const [end, share] = [value < 0 ? negative : positive, Math.min(1, Math.abs(value))];
-    for (let c = 0; c < 3; c++) picture.data[4 * at + c] = middle[c] + share * (end[c] - middle[c]);
-    picture.data[4 * at + 3] = 255;
-  });
+  for (let at = 0; at < values.length; at++) {
+    const end = values[at] < 0 ? negative : positive;
+    const share = Math.min(1, Math.abs(values[at]));
+    for (let c = 0; c < 3; c++) pixels[4 * at + c] = middle[c] + share * (end[c] - middle[c]);
+    pixels[4 * at + 3] = 255;
+  }
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
 
@@ -337,7 +349,7 @@ function colors() {
   return dark.matches ? [[240, 128, 32], [38, 36, 33], [54, 140, 214]] : [[236, 132, 32], [244, 242, 238], [14, 108, 176]];
 }
 
-const sheet = document.createElement("canvas");
+const [sheet, dots] = [make("canvas"), make("canvas")]; // of the plane, and of the examples in front
 
 function showBoundary(passes) {
   const canvas = find("boundary");
@@ -345,10 +357,23 @@ function showBoundary(passes) {
   const [layer, index] = selected ?? [passes.length - 1, 0];
   paint(sheet, valuesOf(passes, layer, index), GRID, GRID);
   pencil.drawImage(sheet, 0, 0, canvas.width, canvas.height);
+  pencil.drawImage(dots, 0, 0);
+  const what = selected ? `Neuron ${index + 1} of layer ${layer + 1}` : "The network";
+  canvas.setAttribute("aria-label", `${what} over the plane; ${percent(history.at(-1).accuracy)} of the test points are right`);
+  write("boundary-hint", selected
+    ? `${what}. Choose it again to see the output.`
+    : "Points are examples; the color behind them is what the network predicts there.");
+}
+
+// Draws the examples, which stay the same while the network learns.
+function drawExamples() {
+  const { width, height } = find("boundary");
+  Object.assign(dots, { width, height }); // also clears it
+  const pencil = dots.getContext("2d");
   const shown = find("show-test").checked ? [data.train, data.test] : [data.train];
   shown.forEach(({ examples }, isTest) => {
     for (const { x, y, label } of examples) {
-      const [left, top] = [x, -y].map((place) => ((place / RANGE + 1) / 2) * canvas.width);
+      const [left, top] = [x, -y].map((place) => ((place / RANGE + 1) / 2) * width);
       pencil.beginPath();
       pencil.arc(left, top, 3.2, 0, 2 * Math.PI);
       pencil.fillStyle = `rgb(${colors()[label ? 2 : 0]})`;
@@ -358,11 +383,11 @@ function showBoundary(passes) {
       pencil.stroke();
     }
   });
-  const what = selected ? `Neuron ${index + 1} of layer ${layer + 1}` : "The network";
-  canvas.setAttribute("aria-label", `${what} over the plane; ${percent(history.at(-1).accuracy)} of the test points are right`);
-  find("boundary-hint").textContent = selected
-    ? `${what}. Choose it again to see the output.`
-    : "Points are examples; the color behind them is what the network predicts there.";
+}
+
+function redraw() {
+  if (!isDigits()) drawExamples();
+  show();
 }
 
 // Where the lines are; their width and color change with the weights.
@@ -395,8 +420,9 @@ function showLines() {
       const shown = isDigits() && layer === 0 ? [own.reduce((sum, weight) => sum + Math.abs(weight), 0) / inputs] : own;
       for (const weight of shown) {
         const line = lines[at++];
-        line.setAttribute("stroke-width", Math.min(5, 0.3 + Math.abs(weight)).toFixed(2));
-        line.setAttribute("class", weight < 0 ? "negative" : "");
+        const width = Math.min(5, 0.3 + Math.abs(weight)).toFixed(2);
+        if (line.getAttribute("stroke-width") !== width) line.setAttribute("stroke-width", width);
+        line.classList.toggle("negative", weight < 0);
       }
     }
   });
@@ -518,7 +544,7 @@ find("step").addEventListener("click", () => {
 find("fewer-layers").addEventListener("click", () => apply({ layers: settings.layers.slice(0, -1) }));
 find("more-layers").addEventListener("click", () => apply({ layers: [...settings.layers, settings.layers.at(-1) ?? 4] }));
 find("clear").addEventListener("click", () => drawing.clear());
-find("show-test").addEventListener("change", show);
+find("show-test").addEventListener("change", redraw);
 find("weights").addEventListener("toggle", showWeights);
 window.addEventListener("hashchange", () => {
   settings = parse(window.location.hash);
@@ -526,7 +552,7 @@ window.addEventListener("hashchange", () => {
   restart();
 });
 new ResizeObserver(placeLines).observe(find("diagram"));
-dark.addEventListener("change", show);
+dark.addEventListener("change", redraw);
 
 settings = parse(window.location.hash);
 fillForm();
