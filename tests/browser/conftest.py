@@ -26,13 +26,14 @@ expect.set_options(timeout=30_000)
 # Per module: Playwright runs an event loop, and no other can run in this thread meanwhile.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless."""
+    """The system's Chromium, headless and without a network."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no Chromium: apt-get install chromium (.ci/run does)")
     with sync_playwright() as playwright:
         # The sandbox needs privileges that containers lack; the browser loads only our own pages.
-        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        yield playwright.chromium.launch(executable_path=chromium, args=options)
 
 
 @contextmanager

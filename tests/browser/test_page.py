@@ -254,24 +254,6 @@ def test_the_copied_code_runs(
     assert re.search(r"\W5\b", printed.stdout), printed.stdout
 
 
-def test_it_fits_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.get_by_role("button", name="Sample 3").click()
-    expect(card(page, "mlp").locator(".answer")).to_have_text("3")
-    card(page, "cnn").get_by_role("button", name="Look inside").click()
-    expect(page.get_by_alt_text("The prepared image")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_nothing_comes_from_elsewhere(page: Page, url: str) -> None:
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.reload()
-    page.get_by_role("heading", name="cnn").wait_for()
-    assert requests
-    assert all(each.startswith((url, "blob:", "data:")) for each in requests)
-
-
 @pytest.fixture
 def table_page(browser: Browser) -> Iterator[Page]:
     """The page of a gateway with a model of tables."""

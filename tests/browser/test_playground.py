@@ -7,9 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from rockstar_serving.gateway.app import create_app
-from tests.browser.axe import violations
 from tests.browser.conftest import checked_page
-from tests.environments import node_packages
 from tests.http_servers import application
 from tests.unit.gateway.conftest import LIMITED, FakeServer
 
@@ -120,17 +118,3 @@ def test_a_neuron_is_shown_large(page: Page) -> None:
     expect(page.get_by_role("img", name="Neuron 2 of layer 1 over the plane")).to_be_visible()
     neuron.click()
     expect(page.get_by_role("img", name="The network over the plane")).to_be_visible()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible_and_fits_a_phone(
-    page: Page, request: pytest.FixtureRequest, scheme: str
-) -> None:
-    packages = node_packages(request.config)
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.get_by_text("Weights as numbers").click()
-    assert violations(page, packages) == []
-    page.set_viewport_size({"width": 360, "height": 740})
-    opened(page, "#data=digits&layers=24-24-24-24")
-    assert violations(page, packages) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
