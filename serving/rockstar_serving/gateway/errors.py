@@ -139,7 +139,9 @@ def not_found(model: str, version: int | None, label: str | None) -> Steps[Unkno
     try:
         states = yield from gateway().backend.steps("status", query)
     except NotFoundError:
-        served = ", ".join(gateway().visible(gateway().served.names))
+        # The model server may no longer have a model that the gateway is configured for.
+        names = [name for name in gateway().visible(gateway().served.names) if name != model]
+        served = ", ".join(names) or "none"
         return UnknownNameError(
             "model",
             expected=f"a served model ({served})",

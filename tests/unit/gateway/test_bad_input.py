@@ -125,6 +125,13 @@ def test_an_outage_does_not_fill_the_log(http, server, caplog):
     assert caplog.text.count("refused") == 1
 
 
+def test_a_model_that_disappeared_is_not_available(http, server):
+    server.failure = call_error(Code.NOT_FOUND, "Servable not found for request: Latest(toy)")
+    response = post(http)
+    assert response.status_code == 404
+    assert response.get_json()["detail"] == "there is no model toy; available: none"
+
+
 def test_a_model_server_with_too_much_to_do(http, server):
     server.failure = call_error(Code.RESOURCE_EXHAUSTED, "full")
     response = post(http)
