@@ -42,7 +42,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def address(output: Path) -> str:
     """The URL that the command prints."""
-    until(lambda: "Watch at http" in output.read_text(), 60)
+    until(lambda: "Watch at http" in output.read_text(), 120)
     return output.read_text().partition("Watch at ")[2].split()[0]
 
 
@@ -73,7 +73,7 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         expect(state).to_contain_text("Preparing")
         slow = page.get_by_role("button", name="Slow motion")
         # On a busy machine TensorFlow takes its time.
-        expect(slow).to_be_visible(timeout=120_000)
+        expect(slow).to_be_visible(timeout=300_000)
         slow.click()
         expect(slow).to_have_attribute("aria-pressed", "true")
         page.get_by_role("button", name="Pause").click()
@@ -96,11 +96,11 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         slow.click()
         expect(slow).to_have_attribute("aria-pressed", "false")
         # On a busy machine epochs, testing and exporting take their time, too.
-        expect(state).to_contain_text(re.compile(r"Training: \d\d+ of"), timeout=120_000)
+        expect(state).to_contain_text(re.compile(r"Training: \d\d+ of"), timeout=300_000)
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Stop and keep").click()
         finished = re.compile(r"Finished as logistic-1: \d+ epochs, accuracy 0\.9")
-        expect(state).to_contain_text(finished, timeout=120_000)
+        expect(state).to_contain_text(finished, timeout=300_000)
         expect(page.get_by_role("status")).to_contain_text("Finished as logistic-1")
         assert training.wait(60) == 0
     assert "changed by request, at last to 0.02" in output.read_text()
