@@ -13,8 +13,9 @@ import numpy as np
 
 # Bytes of a piece, which takes a few milliseconds.
 _PIECE = 2**18
-# Bytes that are searched at a time, and most marks: beyond them the document is one piece.
+# Bytes that are searched at a time; most marks and bytes: beyond them the document is one piece.
 _BLOCK, _MAX_MARKS = 2**20, 6_000_000
+_MAX_BYTES = 2**31 - 1
 # Levels of lists and objects that are divided.
 _MAX_LEVELS = 16
 _QUOTE, _COMMA, _BACKSLASH, _OPEN, _CLOSE = b'",\\{}'
@@ -60,6 +61,8 @@ class _Document:
     def __init__(self, body: bytes, parse: Parse) -> None:
         self._body, self._parse = body, parse
         self.end = 0
+        if len(body) > _MAX_BYTES:
+            return
         text = np.frombuffer(body, np.uint8)
         found, count = [], 0
         for start in range(0, len(text), _BLOCK):
@@ -67,7 +70,7 @@ class _Document:
             braces = block | _BRACE
             is_mark = (braces == _OPEN) | (braces == _CLOSE) | (block == _COMMA)
             is_mark |= (block == _QUOTE) | (block == _BACKSLASH)
-            found.append(np.flatnonzero(is_mark) + start)
+            found.append((np.flatnonzero(is_mark) + start).astype(np.int32))
             count += len(found[-1])
             if count > _MAX_MARKS:
                 return
@@ -84,7 +87,7 @@ class _Document:
             last = np.searchsorted(slashes, quotes, "left") - 1
             is_escaped = (slashes[last] == quotes - 1) & ((quotes - firsts[last]) % 2 == 1)
             is_quote[is_quote] = ~is_escaped
-        is_outside = (np.cumsum(is_quote) % 2 == 0) & ~is_text
+        is_outside = ~(np.logical_xor.accumulate(is_quote) | is_text)
         self.places, self._marks = places[is_outside], marks[is_outside]
         braces = self._marks | _BRACE
         steps = (braces == _OPEN).astype(np.int8) - (braces == _CLOSE).astype(np.int8)
