@@ -119,3 +119,49 @@ def test_the_drawing_of_a_canvas(http, body, kind):
     plain = post(http, data=PNG)
     response = http.post("/predict/toy", data=body, content_type=kind)
     assert (response.status_code, response.data) == (200, plain.data)
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Read JSON and base64 in pieces, as if they were large."""
+    for target in (
+        "tfs_api.json_pieces._PIECE",
+        "rockstar_serving.gateway.open_inference.PLAIN_BODY",
+        "rockstar_serving.gateway.bodies._BASE64_PIECE",
+    ):
+        monkeypatch.setattr(target, 101)
+
+
+INSTANCES = ROUTES["/v1/models/toy:predict"][0]
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict/toy", INSTANCES),
+        ("/v1/models/toy:predict", INSTANCES),
+        ("/v2/models/toy/infer", ROUTES["/v2/models/toy/infer"][0]),
+    ],
+)
+def test_json_in_pieces(http, path, body):
+    def send(body: bytes) -> int:
+        return http.post(path, data=body, content_type="application/json").status_code
+
+    assert send(body + b" \n") == 200
+    # TensorFlow Serving ignores what follows the document.
+    assert send(body + b"}") == (200 if path.startswith("/v1") else 400)
+    assert send(body[:-1]) == send(body.replace(b", ", b",, ", 40)) == 400
+
+
+@pytest.mark.usefixtures("pieces")
+def test_base64_in_pieces(http):
+    def send(text: str) -> int:
+        body = json.dumps({"instances": [{"b64": text}]})
+        return http.post("/predict/toy", data=body, content_type="application/json").status_code
+
+    text = base64.b64encode(PNG).decode()
+    wrapped = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    for form in (text, wrapped, text.replace("+", "-").replace("/", "_").rstrip("=") + " "):
+        assert send(form) == 200
+    assert send(f"{text[:400]}===={text[400:]}") == 400
