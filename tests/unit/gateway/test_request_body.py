@@ -146,7 +146,8 @@ INSTANCES = ROUTES["/v1/models/toy:predict"][0]
 )
 def test_json_in_pieces(http, path, body):
     def send(body: bytes) -> int:
-        return http.post(path, data=body, content_type="application/json").status_code
+        response = http.post(path, data=body, content_type="application/json")
+        return int(response.status_code)
 
     assert send(body + b" \n") == 200
     # TensorFlow Serving ignores what follows the document.
@@ -158,7 +159,8 @@ def test_json_in_pieces(http, path, body):
 def test_base64_in_pieces(http):
     def send(text: str) -> int:
         body = json.dumps({"instances": [{"b64": text}]})
-        return http.post("/predict/toy", data=body, content_type="application/json").status_code
+        response = http.post("/predict/toy", data=body, content_type="application/json")
+        return int(response.status_code)
 
     text = base64.b64encode(PNG).decode()
     wrapped = "\n".join(text[at : at + 76] for at in range(0, len(text), 76))
