@@ -58,7 +58,7 @@ notebooks: .venv/dev.stamp  ## run the lecture's notebooks and their solutions (
 chaos: .venv/dev.stamp  ## kill, stop, starve and reload a service under load, and check every answer (Linux; SECONDS=60)
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),600) $(ARGS)
 
-engines-test: .venv/dev.stamp  ## predict with Ray, Spark and Beam, and compare with a service (Java 17; ARGS='ray -n 500')
+engines-test: .venv/dev.stamp  ## predict with Ray, Spark and Beam, and compare with a service; tune (Java 17; ARGS='ray -n 500')
 	@$(BIN)/python -m tests.engines $(ARGS)
 
 images:  ## build the images with Docker; see docs/containers.md

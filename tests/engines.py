@@ -2,14 +2,17 @@
 
     make engines-test                     10,000 images and 10,000 rows, in about ten minutes
     make engines-test ARGS='ray -n 500'   less
+    make engines-test ARGS=tune           `rockstar tune` only
 
-Runs `rockstar predict --engine` and the examples with Ray Data, Spark (Java 17) and Beam in an
-environment of its own, because these packages are large. If no package index can be reached, it
-says so and tests nothing.
+Runs `rockstar predict --engine`, the examples with Ray Data, Spark (Java 17) and Beam, and
+`rockstar tune` in an environment of its own, because these packages are large. If no package index
+can be reached, it says so and tests nothing.
 """
 
 import argparse
+import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -88,14 +91,59 @@ def require_clear_error(python: Path | str, folder: Path) -> None:
     assert "\nError: Spark does not start: " in f"\n{done.stderr}", done.stderr
 
 
+def tune(python: Path | str, folder: Path) -> None:
+    """Search settings, and check that bad trials end early and the best one can be repeated."""
+    command = [python, "-m", "rockstar_cli", "tune", "logistic", "--epochs=18", "--batch-size=64"]
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        words = map(str, arguments)
+        return subprocess.run([*words], check=False, capture_output=True, text=True, cwd=folder)
+
+    for wrong, message in [
+        (["--learning-rate=1"], "nothing to search: leave out one of learning_rate"),
+        (["--cpus=4096"], "cpus: expected at most "),
+        (["--address=127.0.0.1:1"], "Ray cannot connect to the cluster at 127.0.0.1:1"),
+    ]:
+        done = run(*command, *wrong)
+        assert done.returncode in (1, 2), done.stdout
+        assert message in done.stderr, done.stderr
+    # A relative path, as trials have another current folder.
+    (folder / "work").mkdir()
+    dry = run(*command, "--trials=6", "--workdir=work", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert not (folder / "work" / "models" / "logistic").exists()
+    # The same command continues: nothing is left to train.
+    done = run(*command, "--trials=6", "--workdir=work", "--json")
+    assert done.returncode == 0, done.stderr
+    document, earlier = json.loads(done.stdout), json.loads(dry.stdout)
+    assert document["trials"] == earlier["trials"]
+    states = [trial["state"] for trial in document["trials"]]
+    assert len(states) == 6
+    assert states.count("stopped") >= 1
+    assert document["best"]["epochs"] == 18
+    assert document["published"]["version"] == 1
+    assert document["published"]["epochs"] == 18
+    assert not list((folder / "work" / "runs" / ".unfinished").iterdir())
+    repeat = shlex.split(document["command"].replace("--workdir work", "--workdir again"))
+    done = run(python, "-m", "rockstar_cli", *repeat[1:])
+    assert done.returncode == 0, done.stderr
+    losses = [
+        json.loads((folder / place / "runs" / "logistic-1" / "history.json").read_text())[-1]
+        for place in ("work", "again")
+    ]
+    assert losses[0]["val_loss"] == document["best"]["val_loss"]
+    assert abs(losses[1]["val_loss"] - document["best"]["val_loss"]) < 1e-5
+    print("engines: tune: the best of six trials is published, and can be repeated")
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engines", nargs="*", default=["local", "ray", "spark", "beam"])
+    parser.add_argument("engines", nargs="*", default=["local", "ray", "spark", "beam", "tune"])
     parser.add_argument("-n", type=int, default=10_000, help="number of images, and of rows")
     parser.add_argument("--python", help="an interpreter with the packages, instead of a new one")
     options = parser.parse_args()
-    extras = "serve,ray,spark"
+    extras = "train,ray,spark" if "tune" in options.engines else "serve,ray,spark"
     try:
         project = (f"--editable={ROOT}[{extras}]", "apache-beam>=2.60")
         python = options.python or install("engines", *project)
@@ -106,6 +154,11 @@ def main() -> int:
     environ = os.environ | {"PYSPARK_PYTHON": str(python), "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        if "tune" in options.engines:
+            options.engines.remove("tune")
+            tune(python, folder)
+        if not options.engines:
+            return 0
         write_inputs(folder, options.n)
         predict_with_service(folder)
         for engine in options.engines:

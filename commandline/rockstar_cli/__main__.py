@@ -11,6 +11,7 @@ from rockstar_serving.logs import replace_closed_streams
 
 COMMANDS = {
     "train": Lazy("rockstar_cli.train:train", "Train a model and publish it as the next version."),
+    "tune": Lazy("rockstar_cli.train:tune", "Search the best settings of a model, on Ray Tune."),
     "watch": Lazy("rockstar_cli.train:watch", "Watch a training in the browser."),
     "import": Lazy("rockstar_cli.train:import_", "Publish your own Keras model or SavedModel."),
     "serve": Lazy("rockstar_cli.serve:serve", "Serve the models in a folder over HTTP and gRPC."),

@@ -3,8 +3,12 @@
 import dataclasses
 import json
 import re
+import shlex
+import shutil
 import sys
 import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,13 +30,14 @@ from rockstar_training.config import (
     config_for,
     read_config,
 )
-from rockstar_training.errors import StoppedError
-from rockstar_training.indexed_job import is_chief
+from rockstar_training.errors import ConfigError, StoppedError, TrainingError
+from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.runs import (
     SORTABLE,
     Run,
     Skipped,
     find_run,
+    locked,
     read_runs,
     require_writable,
     run_folders,
@@ -42,12 +47,17 @@ from rockstar_training.runs import (
 
 if TYPE_CHECKING:
     from rockstar_contract.contract import Contract
+    from rockstar_training.prepared_data import PreparedData
+    from rockstar_training.train import TrainingResult
+    from rockstar_training.tuning import Trial
 
 _RUN_COLUMNS = ["", "run", "model", "data", "score", "", "loss", "epochs", "seconds"]
 _RUN_COLUMNS += ["created (UTC)"]
 # Columns of numbers, aligned right.
 _RIGHT = {4, 6, 7, 8}
 _UNKNOWN = "–"
+# Trials in the table of a search.
+_TRIALS_SHOWN = 10
 # A line of a labels file of Teachable Machine: "0 cat".
 _NUMBERED = re.compile(r"([0-9]+)[ \t]+(.+)")
 
@@ -69,105 +79,122 @@ def _typed_column(text: str) -> tuple[str, str]:
     return column, kind
 
 
+# The options of `train` and `tune`: fields of TrainConfig, and the workdir.
+_SETTINGS = [
+    click.option("--data", help=f"{SYNTAX}.  [default: {DEFAULT_DATA}]"),
+    click.option("--data-dir", help="Folder with the files of data sets."),
+    click.option(
+        "--corrections", metavar="DIR", help="Folder of the page's corrections, to learn from too."
+    ),
+    click.option("--target", help="Column of a table to predict."),
+    click.option(
+        "--task",
+        type=click.Choice(CHOICES["task"]),
+        help="Task for a table.  [default: from the target]",
+    ),
+    click.option(
+        "--ignore",
+        multiple=True,
+        metavar="COLUMN",
+        help="Column of a table to leave out; may be repeated.",
+    ),
+    click.option(
+        "--type",
+        "types",
+        type=_typed_column,
+        multiple=True,
+        metavar="COLUMN=TYPE",
+        help=f"Type of a column: {', '.join(CHOICES['types'])}.  [default: from its values]",
+    ),
+    click.option(
+        "--image-size", type=int, help="Height and width to which images of a folder are resized."
+    ),
+    click.option("--name", help="Publish under this name.  [default: MODEL]"),
+    click.option(
+        "--workdir",
+        default=".",
+        type=click.Path(path_type=Path),
+        help="Folder for models/ and runs/.",
+    ),
+    click.option("--api", type=click.Choice(CHOICES["api"]), help="Keras, or plain TensorFlow."),
+    click.option("--preset", type=click.Choice(CHOICES["preset"]), help="Architecture of the cnn."),
+    click.option("--pretrained", help="Backbone of the cnn: FILE.keras or, e.g., MobileNetV2."),
+    click.option(
+        "--pretrained-input",
+        type=click.Choice(CHOICES["pretrained_input"]),
+        help="Pixel values that the backbone expects.  [default: auto]",
+    ),
+    click.option("--fine-tune", type=int, help="Epochs that also train the backbone."),
+    click.option("--hidden", type=_sizes, metavar="N,N,…", help="Sizes of an mlp's hidden layers."),
+    click.option(
+        "--activation",
+        type=click.Choice(CHOICES["activation"]),
+        help="Activation of the hidden layers.",
+    ),
+    click.option("--epochs", type=int, help="Maximum number of passes over the training data."),
+    click.option("--batch-size", type=int, help="Examples per step."),
+    click.option("--learning-rate", type=float, help="Peak learning rate."),
+    click.option("--augmentation", type=float, help="Strength of augmentation; 0 is none."),
+    click.option(
+        "--validation-fraction",
+        type=float,
+        help="Share of the training data used for validation; 0 is none.",
+    ),
+    click.option(
+        "--patience",
+        type=int,
+        help="Stop after this many epochs without progress; 0 never stops early.",
+    ),
+    click.option("--l2", type=float, help="Penalty on large weights, 1/C; 0 is none."),
+    click.option(
+        "--class-weights",
+        type=click.Choice(CHOICES["class_weights"]),
+        help="Weight classes equally; auto: if one is rare.",
+    ),
+    click.option(
+        "--mixed-precision",
+        type=click.Choice(CHOICES["mixed_precision"]),
+        help="Compute in bfloat16; auto: if the GPU does.",
+    ),
+    click.option(
+        "--quantize",
+        is_flag=False,
+        flag_value="dynamic",
+        type=click.Choice(CHOICES["quantize"]),
+        help="Smaller LiteRT files, if accuracy drops by at most 0.3 points.  "
+        "[without value: dynamic]",
+    ),
+    click.option(
+        "--tensorboard/--no-tensorboard", default=None, help="Write TensorBoard logs into the run."
+    ),
+    click.option("--seed", type=int, help="Random seed; the same seed gives the same model."),
+    click.option("--test-fraction", type=float, help="Share of the data held out for testing."),
+    click.option(
+        "--split",
+        metavar="random|group:COLUMN|time:COLUMN",
+        help="Split of a table: keep groups together, or hold out the latest rows.",
+    ),
+    click.option("--validation", metavar="PATH", help="CSV file or folder to validate with."),
+    click.option("--test", metavar="PATH", help="CSV file or folder to test with."),
+    click.option(
+        "--folds", type=int, help="Folds of cross-validation before training on a table; 0 is none."
+    ),
+]
+
+
+def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of _SETTINGS to a command."""
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
 @click.command(epilog="Example: rockstar train cnn --data digits")
 @click.argument("model", type=click.Choice(CHOICES["model"]), required=False)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Read settings from a run's config.json."
 )
-@click.option("--data", help=f"{SYNTAX}.  [default: {DEFAULT_DATA}]")
-@click.option("--data-dir", help="Folder with the files of data sets.")
-@click.option(
-    "--corrections", metavar="DIR", help="Folder of the page's corrections, to learn from too."
-)
-@click.option("--target", help="Column of a table to predict.")
-@click.option(
-    "--task",
-    type=click.Choice(CHOICES["task"]),
-    help="Task for a table.  [default: from the target]",
-)
-@click.option(
-    "--ignore",
-    multiple=True,
-    metavar="COLUMN",
-    help="Column of a table to leave out; may be repeated.",
-)
-@click.option(
-    "--type",
-    "types",
-    type=_typed_column,
-    multiple=True,
-    metavar="COLUMN=TYPE",
-    help=f"Type of a column: {', '.join(CHOICES['types'])}.  [default: from its values]",
-)
-@click.option(
-    "--image-size", type=int, help="Height and width to which images of a folder are resized."
-)
-@click.option("--name", help="Publish under this name.  [default: MODEL]")
-@click.option(
-    "--workdir", default=".", type=click.Path(path_type=Path), help="Folder for models/ and runs/."
-)
-@click.option("--api", type=click.Choice(CHOICES["api"]), help="Keras, or plain TensorFlow.")
-@click.option("--preset", type=click.Choice(CHOICES["preset"]), help="Architecture of the cnn.")
-@click.option("--pretrained", help="Backbone of the cnn: FILE.keras or, e.g., MobileNetV2.")
-@click.option(
-    "--pretrained-input",
-    type=click.Choice(CHOICES["pretrained_input"]),
-    help="Pixel values that the backbone expects.  [default: auto]",
-)
-@click.option("--fine-tune", type=int, help="Epochs that also train the backbone.")
-@click.option("--hidden", type=_sizes, metavar="N,N,…", help="Sizes of an mlp's hidden layers.")
-@click.option(
-    "--activation",
-    type=click.Choice(CHOICES["activation"]),
-    help="Activation of the hidden layers.",
-)
-@click.option("--epochs", type=int, help="Maximum number of passes over the training data.")
-@click.option("--batch-size", type=int, help="Examples per step.")
-@click.option("--learning-rate", type=float, help="Peak learning rate.")
-@click.option("--augmentation", type=float, help="Strength of augmentation; 0 is none.")
-@click.option(
-    "--validation-fraction",
-    type=float,
-    help="Share of the training data used for validation; 0 is none.",
-)
-@click.option(
-    "--patience",
-    type=int,
-    help="Stop after this many epochs without progress; 0 never stops early.",
-)
-@click.option("--l2", type=float, help="Penalty on large weights, 1/C; 0 is none.")
-@click.option(
-    "--class-weights",
-    type=click.Choice(CHOICES["class_weights"]),
-    help="Weight classes equally; auto: if one is rare.",
-)
-@click.option(
-    "--mixed-precision",
-    type=click.Choice(CHOICES["mixed_precision"]),
-    help="Compute in bfloat16; auto: if the GPU does.",
-)
-@click.option(
-    "--quantize",
-    is_flag=False,
-    flag_value="dynamic",
-    type=click.Choice(CHOICES["quantize"]),
-    help="Smaller LiteRT files, if accuracy drops by at most 0.3 points.  [without value: dynamic]",
-)
-@click.option(
-    "--tensorboard/--no-tensorboard", default=None, help="Write TensorBoard logs into the run."
-)
-@click.option("--seed", type=int, help="Random seed; the same seed gives the same model.")
-@click.option("--test-fraction", type=float, help="Share of the data held out for testing.")
-@click.option(
-    "--split",
-    metavar="random|group:COLUMN|time:COLUMN",
-    help="Split of a table: keep groups together, or hold out the latest rows.",
-)
-@click.option("--validation", metavar="PATH", help="CSV file or folder to validate with.")
-@click.option("--test", metavar="PATH", help="CSV file or folder to test with.")
-@click.option(
-    "--folds", type=int, help="Folds of cross-validation before training on a table; 0 is none."
-)
+@_settings
 @click.option("--watch", is_flag=True, help="Show the training in the browser.")
 @click.option(
     "--mlflow",
@@ -226,44 +253,204 @@ def train(
 
 def _train(config: TrainConfig, workdir: Path, as_json: bool, how: dict[str, Any]) -> None:
     """Train; `how` has further arguments of train_and_evaluate."""
-    from rockstar_training.contract_builder import require_compatible
-    from rockstar_training.prepared_data import prepare_data
-    from rockstar_training.progress import describe, show_progress, summarize
+    from rockstar_training.progress import show_progress, summarize
     from rockstar_training.tracking import require_mlflow
 
-    chief, echo_step = is_chief(), partial(click.echo, err=True)
-    # Report wrong arguments and data before importing TensorFlow, which takes seconds.
-    require_writable(workdir)
     if how["mlflow"] is not None:
         require_mlflow()
-    echo_step(f"Reading {config.data} …")
-    data = prepare_data(config)
-    echo_step(describe(data))
-    if not how["replace"]:
-        require_compatible(workdir / "models", config.name, data)
-    echo_step("Loading TensorFlow …")
+    data = _prepare(config, workdir, how["replace"])
+    click.echo("Loading TensorFlow …", err=True)
     from rockstar_training.train import cross_validate, take_part, train_and_evaluate
 
-    folds = cross_validate(config, echo_step) if config.folds else None
+    folds = cross_validate(config, partial(click.echo, err=True)) if config.folds else None
     with show_progress(f"Training {config.name}", config.epochs + config.fine_tune) as progress:
-        if not chief:
+        if not is_chief():
             take_part(config, workdir, progress, data)
             return
         result = train_and_evaluate(config, workdir, progress, data, folds, **how)
-    if not as_json:
+    if as_json:
+        echo_json(_described(result))
+    else:
         click.echo(summarize(result, shown=data.notes))
-        return
-    echo_json(
-        {
-            **_published(result.contract, result.folder),
-            "run": str(result.run_folder),
-            "metrics": result.metrics,
-            "epochs": len(result.history),
-            "seconds": result.seconds,
-            "notes": result.notes,
-            "held": result.held or None,
-        }
+
+
+def _prepare(config: TrainConfig, workdir: Path, replace: bool) -> "PreparedData":
+    """Report wrong arguments and data before importing TensorFlow, which takes seconds."""
+    from rockstar_training.contract_builder import require_compatible
+    from rockstar_training.prepared_data import prepare_data
+    from rockstar_training.progress import describe
+
+    require_writable(workdir)
+    click.echo(f"Reading {config.data} …", err=True)
+    data = prepare_data(config)
+    click.echo(describe(data), err=True)
+    if not replace:
+        require_compatible(workdir / "models", config.name, data)
+    return data
+
+
+def _described(result: "TrainingResult") -> dict[str, Any]:
+    return {
+        **_published(result.contract, result.folder),
+        "run": str(result.run_folder),
+        "metrics": result.metrics,
+        "epochs": len(result.history),
+        "seconds": result.seconds,
+        "notes": result.notes,
+        "held": result.held or None,
+    }
+
+
+@click.command(epilog="Example: rockstar tune mlp --trials 30 --batch-size 64")
+@click.argument("model", type=click.Choice(CLASSIFIERS))
+@_settings
+@click.option("--trials", type=click.IntRange(1), default=20, help="Number of settings to try.")
+@click.option("--cpus", type=click.IntRange(1), default=1, help="Cores per trial.")
+@click.option(
+    "--gpus",
+    type=click.FloatRange(0),
+    help="GPUs per trial, also a fraction.  [default: 1 if there is any]",
+)
+@click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    help="Ray cluster, HOST:PORT or auto; also RAY_ADDRESS.  [default: this machine]",
+)
+@click.option("--dry-run", is_flag=True, help="Publish nothing.")
+@click.option("--replace", is_flag=True, help="Publish even if labels, inputs or data differ.")
+@click.option("--serve-anyway", is_flag=True, help="Serve it even if it is less accurate.")
+@json_option
+@click.pass_context
+def tune(
+    ctx: click.Context,
+    /,
+    model: str,
+    workdir: Path,
+    trials: int,
+    cpus: int,
+    gpus: float | None,
+    address: str | None,
+    dry_run: bool,
+    replace: bool,
+    serve_anyway: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search the best settings of a MODEL, and publish the model trained with them.
+
+    Searched are the learning rate, batch size, hidden layers, augmentation and l2, as far as the
+    model has them; give a setting to leave it out of the search. The first trial has the defaults.
+    Trials are compared by the loss on the validation data, and bad ones are stopped early. As many
+    run at once as there are cores.
+
+    After Ctrl-C or a crash, or to publish after --dry-run, repeat the command: it continues.
+    """
+    from rockstar_training.progress import show_progress, summarize
+    from rockstar_training.tuning import VALIDATION, best_of, search, search_folder, take_over
+
+    settings["ignore"] = settings["ignore"] or None
+    settings["types"] = dict(settings["types"]) or None
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if has_several_workers():
+        raise ConfigError("TF_CONFIG: expected none, as each trial trains in one process")
+    config = config_for(model, **settings)
+    if not config.validation_fraction and config.validation is None:
+        # Without validation data by default, but trials must be compared.
+        settings["validation_fraction"] = VALIDATION
+        config = config_for(model, **settings)
+    data = _prepare(config, workdir, replace)
+    if not data.validation.count:
+        raise ConfigError("validation_fraction: expected more than 0, as trials are compared by it")
+    folder = search_folder(workdir, model, settings, trials, data)
+    with locked(folder, f"search for {config.name}"):
+        found = search(
+            *(model, settings, folder), trials=trials, cpus=cpus, gpus=gpus, address=address
+        )
+        best = best_of(found)
+        chosen = settings | (best.settings if best else {})
+        command = shlex.join(_train_command(ctx, chosen, model, workdir)) if best else None
+        if not as_json:
+            _show_trials(found, best, command)
+        for trial in found:
+            if trial.state == "failed":
+                click.echo(f"Trial {trial.number} failed: {trial.error}", err=True)
+        if len(found) < trials or any(trial.state == "unfinished" for trial in found):
+            raise StoppedError("Stopped; nothing was published. The same command continues.")
+        if best is None:
+            raise TrainingError(f"none of {trials} trials is complete: {found[0].error}")
+        document: dict[str, Any] = {"command": command, "best": best, "trials": found}
+        if not dry_run:
+            click.echo("Loading TensorFlow …", err=True)
+            from rockstar_training.train import train_and_evaluate
+
+            config = config_for(model, **chosen)
+            take_over(folder, workdir, config, data)
+            with show_progress(f"Training {config.name}", config.epochs) as progress:
+                result = train_and_evaluate(
+                    *(config, workdir, progress, data),
+                    replace=replace,
+                    serve_anyway=serve_anyway,
+                )
+            document["published"] = _described(result)
+            shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        echo_json(document)
+    elif not dry_run:
+        click.echo(summarize(result, shown=data.notes))
+
+
+def _train_command(
+    ctx: click.Context, settings: dict[str, Any], model: str, workdir: Path
+) -> list[str]:
+    """Return the command that trains with these settings."""
+    words = ["rockstar", "train", model]
+    values = settings | ({} if workdir == Path() else {"workdir": workdir})
+    for option in ctx.command.params:
+        value = values.get(option.name or "")
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+        elif option.multiple:
+            pairs = [f"{a}={b}" for a, b in value.items()] if isinstance(value, dict) else value
+            words += [word for each in pairs for word in (option.opts[0], each)]
+        else:
+            words += [option.opts[0], _shown(value)]
+    return words
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _show_trials(found: "Sequence[Trial]", best: "Trial | None", command: str | None) -> None:
+    """Print the best trials in a table of at most 80 columns, and the command for the best."""
+    names = {"learning_rate": "rate", "batch_size": "batch", "augmentation": "augment"}
+    ordered = sorted(
+        (trial for trial in found if trial.val_loss is not None),
+        key=lambda trial: (trial.state != "complete", trial.val_loss),
     )
+    searched = list(ordered[0].settings) if ordered else []
+    rows = [
+        (
+            str(trial.number),
+            *(_shown(trial.settings[name]) for name in searched),
+            str(trial.epochs),
+            f"{trial.val_loss:.4g}",
+            _UNKNOWN if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}",
+            "best" if trial is best else trial.state,
+        )
+        for trial in ordered[:_TRIALS_SHOWN]
+    ]
+    header = ("trial", *(names.get(name, name) for name in searched))
+    header += ("epochs", "loss", "accuracy", "")
+    if rows:
+        click.echo(table([header, *rows], right=set(range(len(header) - 1))))
+    counts = Counter(trial.state for trial in found)
+    states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    click.echo(f"{len(found)} trials: {states}")
+    if command is not None:
+        click.echo(f"Best settings: {command}")
 
 
 def _published(contract: "Contract", folder: Path) -> dict[str, Any]:

@@ -150,6 +150,13 @@ def test_a_missing_package_names_the_extra():
     assert "rockstartf[train]" in failure_of(error).message
 
 
+def test_a_search_without_ray_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = invoke("tune", "logistic")
+    assert result.exit_code == 1
+    assert "this needs ray: pip install 'rockstartf[ray]'" in result.stderr
+
+
 def test_a_message_of_many_lines_becomes_one(monkeypatch, models):
     def fail(*_):
         raise click.ClickException("one\n  two\nthree" + "x" * 5000)
