@@ -126,7 +126,9 @@ def search(
         # Ray prints a banner also when it is told to be quiet.
         with contextlib.redirect_stdout(io.StringIO()):
             results = _tuner(trainable, config, space, folder, trials).fit()
-        return [_trial(place + 1, results[place]) for place in range(len(results))]
+        # Directories are numbered; Ray sorts the trials of a continued search by their state.
+        started = sorted(results, key=lambda result: Path(result.path).name)
+        return [_trial(number, result) for number, result in enumerate(started, start=1)]
     finally:
         ray.shutdown()
 
@@ -164,7 +166,10 @@ def _space(config: TrainConfig, given: Collection[str]) -> dict[str, Any]:
     if first := config.hidden[:1]:
         other = first if len(config.hidden) > 1 else (first[0], max(1, first[0] // 2))
         half, double = ([max(1, int(n * f)) for n in config.hidden] for f in (0.5, 2))
-        space["hidden"] = tune.choice([list(config.hidden), list(other), half, double])
+        # Ray takes lists for nested settings.
+        space["hidden"] = tune.choice(
+            [_joined(each) for each in (config.hidden, other, half, double)]
+        )
     if config.augmentation:
         space["augmentation"] = tune.uniform(0.0, min(3.0, 2 * config.augmentation))
     if config.l2:
@@ -175,10 +180,16 @@ def _space(config: TrainConfig, given: Collection[str]) -> dict[str, Any]:
     return space
 
 
+def _joined(sizes: Sequence[int]) -> str:
+    return ",".join(map(str, sizes))
+
+
 def _rounded(drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Round settings to what a command line shows."""
-    rounded = {name: float(f"{v:.3g}") if isinstance(v, float) else v for name, v in drawn.items()}
-    return {n: tuple(v) if isinstance(v, (list, tuple)) else v for n, v in rounded.items()}
+    """Return drawn values as fields of TrainConfig, rounded to what a command line shows."""
+    settings = {name: float(f"{v:.3g}") if isinstance(v, float) else v for name, v in drawn.items()}
+    if "hidden" in settings:
+        settings["hidden"] = tuple(map(int, settings["hidden"].split(",")))
+    return settings
 
 
 def _start_ray(address: str | None) -> None:
@@ -220,7 +231,7 @@ def _tuner(
     )
     defaults = {name: getattr(config, name) for name in space}
     if "hidden" in defaults:
-        defaults["hidden"] = list(defaults["hidden"])
+        defaults["hidden"] = _joined(defaults["hidden"])
     return tune.Tuner(
         trainable,
         param_space=space,
@@ -367,7 +378,7 @@ class _Progress(tune.Callback):  # type: ignore[misc]
 
     def _ended(self, trials: list[Any], trial: Any, how: str) -> None:
         if self._bar is None:
-            number = trials.index(trial) + 1
+            number = sorted(each.trial_id for each in trials).index(trial.trial_id) + 1
             click.echo(f"{self._label}: trial {number} of {self._trials} {how}", err=True)
         self._show(trials)
 
