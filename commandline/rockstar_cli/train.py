@@ -375,7 +375,8 @@ def tune(
             if trial.state == "failed":
                 click.echo(f"Trial {trial.number} failed: {trial.error}", err=True)
         if len(found) < trials or any(trial.state == "unfinished" for trial in found):
-            raise StoppedError("Stopped; nothing was published. The same command continues.")
+            click.echo("Stopped; nothing was published. The same command continues.", err=True)
+            raise click.exceptions.Exit(Exit.INTERRUPTED)
         if best is None:
             raise TrainingError(f"none of {trials} trials is complete: {found[0].error}")
         document: dict[str, Any] = {"command": command, "best": best, "trials": found}
@@ -385,7 +386,9 @@ def tune(
 
             config = config_for(model, **chosen)
             take_over(folder, workdir, config, data)
-            with show_progress(f"Training {config.name}", config.epochs) as progress:
+            with show_progress(
+                f"Training {config.name}", config.epochs + config.fine_tune
+            ) as progress:
                 result = train_and_evaluate(
                     *(config, workdir, progress, data),
                     replace=replace,
