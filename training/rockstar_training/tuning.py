@@ -186,7 +186,10 @@ def _joined(sizes: Sequence[int]) -> str:
 
 def _rounded(drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Return drawn values as fields of TrainConfig, rounded to what a command line shows."""
-    settings = {name: float(f"{v:.3g}") if isinstance(v, float) else v for name, v in drawn.items()}
+    settings: dict[str, Any] = {
+        name: float(f"{value:.3g}") if isinstance(value, float) else value
+        for name, value in drawn.items()
+    }
     if "hidden" in settings:
         settings["hidden"] = tuple(map(int, settings["hidden"].split(",")))
     return settings
