@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page, expect
 
-from rockstar_cli.export import export
+from rockstar_cli.transfer import export
 from rockstar_cli.watch import serve_page
 from rockstar_serving.gateway.pages import litert_version
 from rockstar_training.runs import read_runs, write_runs_page
