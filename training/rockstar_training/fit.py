@@ -40,6 +40,7 @@ _STEPS_PER_CALL = 16
 _VALIDATION_BATCH = 512
 # The learning rate rises during this share of all steps, for at most one epoch.
 _WARMUP = 0.05
+_SUM = tf.distribute.ReduceOp.SUM
 # Examples that the curvature is estimated from.
 _CURVATURE_SAMPLE = 65_536
 # Of collective operations, if a worker ends.
@@ -300,15 +301,18 @@ class Steps:
     def _compile(self, step: Callable[[Batch], Tensor]) -> Any:
         """Compile a function that takes `count` steps and adds up their results."""
 
+        # Without AutoGraph, which takes longer to convert the code of a step than TensorFlow to
+        # trace it.
         def run(iterator: Any, count: Tensor) -> Tensor:
-            # float64, as the sum over an epoch would swallow the loss of a single example.
-            sums = tf.zeros([3], tf.float64)
-            for _ in tf.range(count):
+            def add(number: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
                 each = self._strategy.run(step, args=(next(iterator),))
-                sums += self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
-            return sums
+                return number + 1, sums + self._strategy.reduce(_SUM, each, axis=None)
 
-        return tf.function(run, reduce_retracing=True)
+            # float64, as the sum over an epoch would swallow the loss of a single example.
+            start = tf.constant(0), tf.zeros([3], tf.float64)
+            return tf.while_loop(lambda number, _: number < count, add, start)[1]
+
+        return tf.function(run, reduce_retracing=True, autograph=False)
 
     def _train_step(self, batch: Batch) -> Tensor:
         network = self._network

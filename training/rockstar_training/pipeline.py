@@ -74,6 +74,7 @@ def batches(part: Part, order: Order, first_step: int, last_step: int, strategy:
         first_replica = context.input_pipeline_id * local
         read = _reader(part)
 
+        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
         def batch(number: Tensor) -> Batch:
             replica = first_replica + number % local
             return _batch(part.count, order, read, number // local, replica, context)
