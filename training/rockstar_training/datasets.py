@@ -27,6 +27,8 @@ _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ank
 LABEL_NAMES = {"mnist": tuple("0123456789"), "fashion_mnist": tuple(_CLOTHES.split(","))}
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _SHAPE = (28, 28)
+# Images that are preprocessed at once: more take longer, because of the memory.
+_CHUNK = 4096
 
 # Photographs are larger: their strokes are isolated first.
 _STROKES = (
@@ -169,7 +171,8 @@ def known_input(name: str) -> ImageInput:
 
 def prepare_images(images: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.float32]:
     """Preprocess images, uint8 [n, h, w, c], to tensors, float32 [n, *spec.shape]."""
-    return np.stack([steps.preprocess(image, spec.preprocessing) for image in images])
+    chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
+    return np.concatenate([steps.preprocess_all(chunk, spec.preprocessing) for chunk in chunks])
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -225,6 +225,20 @@ def test_tensors_match_the_contract():
     assert tensors.max() <= SPEC.range[1]
 
 
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])
+def test_many_images_are_prepared_exactly_as_each_alone(name):
+    random = np.random.default_rng(0)
+    gray = random.integers(0, 256, (3, 30, 30, 1), np.uint8)
+    spots = (255 * (random.random((60, 30, 30, 1)) < 0.02)).astype(np.uint8)
+    framed = np.pad(255 - IMAGES, ((0, 0), (11, 11), (11, 11), (0, 0)))
+    even = np.full((2, 30, 30, 1), [[[[0]]], [[[99]]]], np.uint8)
+    images = np.concatenate([np.pad(IMAGES, ((0, 0), (3, 19), (9, 13), (0, 0))), spots // 2])
+    images = np.concatenate([images, gray, spots, framed, even, 255 - images])
+    spec = datasets.known_input(name)
+    each = [preprocess(image, spec.preprocessing) for image in images]
+    np.testing.assert_array_equal(prepare_images(images, spec), each)
+
+
 def test_ink_on_white_becomes_the_same_as_white_on_black():
     np.testing.assert_allclose(
         prepare_images(255 - IMAGES, SPEC), prepare_images(IMAGES, SPEC), atol=1e-5
