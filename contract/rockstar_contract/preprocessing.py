@@ -133,7 +133,10 @@ class BorderStep(StepBase, frozen=True):
         # A black border around an image that is mostly dark is the background that all look for.
         sides = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
         light = np.add.reduce(images, axis=(1, 2, 3)) > 0.4 * images[0].size
-        return np.logical_or.reduce([light, *(side.any(axis=(1, 2)) for side in sides)])
+        changed: NDArray[np.bool_] = light
+        for side in sides:
+            changed = changed | side.any(axis=(1, 2))
+        return changed
 
 
 class TrimFrame(BorderStep, frozen=True):
@@ -340,13 +343,14 @@ def preprocess_all(images: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[
         for places, stack in stacks:
             for some, changed in step.stacked(stack):
                 found[changed.shape[1:]].append((places[some], changed))
-        stacks = [
-            each[0] if len(each) == 1 else tuple(map(np.concatenate, zip(*each, strict=True)))
-            for each in found.values()
-        ]
-    tensors = np.empty((len(images), *stacks[0][1].shape[1:]), np.float32)
-    for places, stack in stacks:
-        tensors[places] = stack
+        stacks = []
+        for each in found.values():
+            groups, arrays = zip(*each, strict=True)
+            alone = len(each) == 1
+            stacks.append(each[0] if alone else (np.concatenate(groups), np.concatenate(arrays)))
+    ((places, stack),) = stacks
+    tensors = np.empty(stack.shape, np.float32)
+    tensors[places] = stack
     return tensors
 
 
@@ -390,7 +394,8 @@ def _mass(images: NDArray[Any]) -> NDArray[np.float64]:
     """The sum of the channels, float64 [..., h, w]."""
     if images.shape[-1] == 1:
         return images[..., 0].astype(np.float64)
-    return np.add.reduce(images, axis=-1, dtype=np.float64)
+    mass: NDArray[np.float64] = np.add.reduce(images, axis=-1, dtype=np.float64)
+    return mass
 
 
 def _offset(mass: NDArray[np.float64], size: int, middle: float) -> int:

@@ -14,6 +14,7 @@ orjson parses standard JSON. The standard library parses what orjson rejects, be
 Serving accepts more: NaN and Infinity, text that is not UTF-8, and anything after the document.
 """
 
+import array
 import base64
 import itertools
 import json
@@ -56,8 +57,8 @@ _TYPES |= {int: "Number", float: "Number"}
 # Maximum length of a value in a message, in characters.
 _SHOWN = 256
 _INT64_MAX = 2**63 - 1
-# The dtype that JSON numbers have before they become a tensor of a kind.
-_WIDE: dict[str, Any] = {"f": np.float64, "i": np.int64, "u": np.uint64}
+# The types, of the array module, that JSON numbers have before they become a tensor of a kind.
+_WIDE = {"f": "d", "i": "q", "u": "Q"}
 # TensorFlow Serving reads values of these as int32 and keeps their low bits.
 _SMALL = (np.int8, np.int16, np.uint8)
 # The types of JSON values that a tensor of a kind takes.
@@ -77,10 +78,12 @@ class JsonRequest:
     Attributes:
         signature_name: "" if none is given.
         by_row: whether it holds `instances`, not `inputs`.
+        booleans: whether there may be some among its values.
     """
 
     signature_name: str
     by_row: bool
+    booleans: bool
     document: dict[str, Any]
 
 
@@ -95,7 +98,11 @@ class ExamplesRequest:
 def parse_predict(body: bytes | memoryview) -> JsonRequest:
     """Parse the body of a predict request; `feeds` reads its tensors."""
     document, name = _parse_object(body)
-    return JsonRequest(name, "instances" in document, document)
+    # Numbers have none of the letters of true and false except e; the first list is behind names.
+    text = bytes(body)
+    start = max(text.find(b"["), 0)
+    booleans = text.find(b"r", start) >= 0 or text.find(b"s", start) >= 0
+    return JsonRequest(name, "instances" in document, booleans, document)
 
 
 def feeds(request: JsonRequest, signature: Signature) -> Arrays:
@@ -114,7 +121,7 @@ def feeds(request: JsonRequest, signature: Signature) -> Arrays:
         if not request.by_row:
             if "inputs" not in document:
                 raise invalid("Missing 'inputs' or 'instances' key")
-            return _columns(document["inputs"], specs)
+            return _columns(document["inputs"], specs, request.booleans)
         if "inputs" in document:
             what = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys"
             raise _malformed(document, f"{what} to exist ")
@@ -123,7 +130,7 @@ def feeds(request: JsonRequest, signature: Signature) -> Arrays:
             raise _malformed(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise _malformed(document, "No values in 'instances' array")
-        return _rows(instances, specs)
+        return _rows(instances, specs, request.booleans)
     except RecursionError as error:
         raise invalid(_TOO_DEEP) from error
 
@@ -267,7 +274,7 @@ def _to_bytes(value: str | dict[str, Any]) -> bytes:
     raise invalid("Unable to base64 decode")
 
 
-def _columns(value: Any, specs: Mapping[str, TensorSpec]) -> Arrays:
+def _columns(value: Any, specs: Mapping[str, TensorSpec], booleans: bool) -> Arrays:
     """The tensors of `inputs`."""
     if not _is_named(value):
         if len(specs) > 1:
@@ -288,10 +295,10 @@ def _columns(value: Any, specs: Mapping[str, TensorSpec]) -> Arrays:
             which = f" (input {name!r})" if len(specs) > 1 else ""
             raise StatusError(error.code, error.message + which) from error
 
-    return _to_arrays(value, specs, check)
+    return _to_arrays(value, specs, booleans, check)
 
 
-def _rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> Arrays:
+def _rows(rows: list[Any], specs: Mapping[str, TensorSpec], booleans: bool) -> Arrays:
     """The tensors of `instances`."""
     named = _is_named(rows[0])
     if not named and len(specs) > 1:
@@ -304,20 +311,23 @@ def _rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> Arrays:
         if not all(_is_named(row) and row.keys() == specs.keys() for row in rows):
             _check_rows(rows, specs, named=named)
         columns = {name: [row[name] for row in rows] for name in specs}
-    return _to_arrays(columns, specs, lambda _: _check_rows(rows, specs, named=named))
+    return _to_arrays(columns, specs, booleans, lambda _: _check_rows(rows, specs, named=named))
 
 
 def _to_arrays(
-    values: Mapping[str, Any], specs: Mapping[str, TensorSpec], check: Callable[[str], None]
+    values: Mapping[str, Any],
+    specs: Mapping[str, TensorSpec],
+    booleans: bool,
+    check: Callable[[str], None],
 ) -> Arrays:
     """The tensors of values by name; `check` raises the error of an input that is not a tensor."""
     arrays = {}
     for name, spec in specs.items():
-        array = _to_array(values[name], spec.dtype)
-        if array is None:
+        found = _to_array(values[name], spec.dtype, booleans)
+        if found is None:
             check(name)
             raise invalid(f"expected input {name!r}: {spec}")
-        arrays[name] = array
+        arrays[name] = found
     return arrays
 
 
@@ -326,32 +336,34 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not _is_base64(value)
 
 
-def _to_array(value: Any, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+def _to_array(value: Any, dtype: np.dtype[Any], booleans: bool) -> NDArray[Any] | None:
     """The tensor of nested lists; None if they are ragged or have values of another type."""
     shape: list[int] = []
     values = [value]
-    while list in (types := set(map(type, values))):
-        sizes = set(map(len, values)) if len(types) == 1 else set()
+    while values and isinstance(values[0], list):
+        sizes = set(map(len, values)) if set(map(type, values)) == {list} else set()
         if len(sizes) != 1:
             return None
         shape.append(sizes.pop())
         values = list(itertools.chain.from_iterable(values))
     kind = _kind(dtype)
-    if not _TAKES.get(kind, frozenset()).issuperset(types):
+    # Only booleans pass for numbers below. To look at the type of each value takes as long as to
+    # convert it.
+    checked = booleans or kind not in _WIDE
+    if checked and not _TAKES.get(kind, frozenset()).issuperset(map(type, values)):
         return None
-    if kind == "O":
-        try:
-            return np.array([_to_bytes(each) for each in values], object).reshape(shape)
-        except StatusError:
-            return None
     try:
-        array = np.array(values, dtype=_WIDE.get(kind, dtype)).reshape(shape)
-    except OverflowError:  # an integer of more than 64 bits
+        if kind == "O":
+            return np.array([_to_bytes(each) for each in values], object).reshape(shape)
+        if kind not in _WIDE:
+            return np.array(values, dtype).reshape(shape)
+        wide = np.frombuffer(array.array(_WIDE[kind], values), _WIDE[kind]).reshape(shape)
+    except (StatusError, TypeError, OverflowError):  # an integer of more than 64 bits
         return None
-    if kind in "iu" and array.size and not _in_range(int(array.min()), int(array.max()), dtype):
+    if kind in "iu" and wide.size and not _in_range(int(wide.min()), int(wide.max()), dtype):
         return None
     with np.errstate(over="ignore"):  # as in TensorFlow Serving, 1e39 is infinite as a float32
-        return array.astype(dtype, copy=False)
+        return wide.astype(dtype, copy=False)
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
