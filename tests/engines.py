@@ -102,7 +102,6 @@ def tune(python: Path | str, folder: Path) -> None:
     for wrong, message in [
         (["--learning-rate=1"], "nothing to search: leave out one of learning_rate"),
         (["--cpus=4096"], "cpus: expected at most "),
-        (["--address=127.0.0.1:1"], "Ray cannot connect to the cluster at 127.0.0.1:1"),
     ]:
         done = run(*command, *wrong)
         assert done.returncode in (1, 2), done.stdout
