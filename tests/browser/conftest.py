@@ -20,7 +20,7 @@ from rockstar_training.config import CLASSIFIERS
 from tests.http_servers import application
 
 # Long, because the machine may be busy; no test here is about speed.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=180_000)
 
 
 # Per module: Playwright runs an event loop, and no other can run in this thread meanwhile.

@@ -72,8 +72,7 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         state = page.locator(".state")
         expect(state).to_contain_text("Preparing")
         slow = page.get_by_role("button", name="Slow motion")
-        # On a busy machine TensorFlow takes its time.
-        expect(slow).to_be_visible(timeout=300_000)
+        expect(slow).to_be_visible()
         slow.click()
         expect(slow).to_have_attribute("aria-pressed", "true")
         page.get_by_role("button", name="Pause").click()
@@ -95,12 +94,12 @@ def test_a_training_is_watched_to_its_end(page: Page, tmp_path: Path) -> None:
         page.get_by_role("button", name="Resume").click()
         slow.click()
         expect(slow).to_have_attribute("aria-pressed", "false")
-        # On a busy machine epochs, testing and exporting take their time, too.
-        expect(state).to_contain_text(re.compile(r"Training: \d\d+ of"), timeout=300_000)
+        # Enough to be right about most digits.
+        expect(state).to_contain_text(re.compile(r"Training: \d\d+ of"))
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Stop and keep").click()
         finished = re.compile(r"Finished as logistic-1: \d+ epochs, accuracy 0\.9")
-        expect(state).to_contain_text(finished, timeout=300_000)
+        expect(state).to_contain_text(finished)
         expect(page.get_by_role("status")).to_contain_text("Finished as logistic-1")
         assert training.wait(60) == 0
     assert "changed by request, at last to 0.02" in output.read_text()
