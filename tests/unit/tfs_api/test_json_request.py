@@ -219,6 +219,7 @@ BAD_REQUESTS = {
     "sum": {
         '{"inputs": {"a": [1.5], "b": [1]}}': "JSON Value: 1.5 Type: Number is not of expected type: int32 (input 'a')",
         '{"inputs": {"a": [1], "b": [2147483648]}}': "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
+        '{"inputs": {"a": true, "b": [1]}}': "JSON Value: true Type: True is not of expected type: int32 (input 'a')",
         '{"inputs": [1]}': "inputs is a plain value/list, but expecting an object",
         '{"inputs": {"a": [1]}}': "Missing named input: b in 'inputs' object.",
         '{"instances": [1]}': "instances is a plain list, but expecting list of objects",
@@ -253,7 +254,7 @@ BAD_REQUESTS = {
 @pytest.mark.parametrize(
     ("signature", "body", "message"),
     [(SIGNATURES[name], *case) for name, cases in BAD_REQUESTS.items() for case in cases.items()],
-    ids=map(str, range(41)),
+    ids=map(str, range(42)),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
