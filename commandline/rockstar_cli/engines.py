@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -287,7 +288,8 @@ def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Wri
         return
     if not ray.is_initialized():
         with _starting("Ray", "RAY_ADDRESS names a cluster"):
-            if "RAY_ADDRESS" in os.environ:
+            if address := os.environ.get("RAY_ADDRESS"):
+                require_ray(address)
                 ray.init()
             else:  # not a cluster that happens to run on this machine
                 ray.init("local", num_cpus=workers)
@@ -323,11 +325,32 @@ def _spark(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[W
     yield from map(_written, data.mapInPandas(write_frames, "written binary").collect())
 
 
+def require_ray(address: str) -> None:
+    """Check that something listens at a cluster's address, HOST:PORT, ray://HOST:PORT or auto.
+
+    Ray would wait for it for minutes, in silence. Raises BulkError.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except ValueError as error:
+        raise BulkError(f"Ray's address: expected HOST:PORT, got {address}") from error
+    except OSError as error:
+        raise BulkError(
+            f"no Ray cluster responds at {address}: {error.strerror or 'no answer within 5 s'} "
+            "(--address or RAY_ADDRESS)"
+        ) from error
+
+
 @contextmanager
 def _starting(engine: str, hint: str) -> Iterator[None]:
     """Raise a BulkError if an engine does not start; they raise errors of any class."""
     try:
         yield
+    except BulkError:
+        raise
     except Exception as error:
         raise BulkError(f"{engine} does not start: {first_line(error)} ({hint})") from error
 

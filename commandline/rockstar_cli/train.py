@@ -345,7 +345,11 @@ def tune(
 
     After Ctrl-C or a crash, or to publish after --dry-run, repeat the command: it continues.
     """
+    from rockstar_cli.engines import require_ray
     from rockstar_training.progress import show_progress, summarize
+
+    if address:
+        require_ray(address)
     from rockstar_training.tuning import VALIDATION, best_of, search, search_folder, take_over
 
     settings["ignore"] = settings["ignore"] or None

@@ -51,6 +51,8 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("train cnn --hidden 8", 2, "hidden: expected none with model cnn"),
         ("train linear", 2, "expected logistic or mlp or cnn where labels are to be predicted"),
         ("train cnn --data folder:absent", 1, "absent"),
+        ("tune mlp --address 127.0.0.1:1", 1, "no Ray cluster responds at 127.0.0.1:1: Connection"),
+        ("tune mlp --address ray://a:b", 1, "expected HOST:PORT, got ray://a:b"),
         ("serve --models absent", 1, "train one: rockstar train cnn"),
         ("serve --models {models} --port {taken}", 1, "choose another with --port"),
         ("serve --models {models} --port 0 --grpc-port {taken}", 1, "choose another with --grpc-"),
