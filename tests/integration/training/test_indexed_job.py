@@ -59,7 +59,7 @@ def test_two_workers_train_one_model_although_one_is_restarted(start, tmp_path):
     work = tmp_path / "work"
     command = [
         *(sys.executable, "-m", "rockstar_cli", "train", "logistic"),
-        *("--epochs=100", "--patience=0", f"--workdir={work}"),
+        *("--epochs=40", "--patience=0", f"--workdir={work}"),
     ]
     first, first_log = start(0, *command)
     until(lambda: "worker 0 waits for worker 1 at 127.0.0.1:" in first_log.read_text())
