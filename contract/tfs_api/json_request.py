@@ -356,7 +356,8 @@ def _to_array(value: Any, dtype: np.dtype[Any], booleans: bool) -> NDArray[Any] 
             return np.array([_to_bytes(each) for each in values], object).reshape(shape)
         if kind not in _WIDE:
             return np.array(values, dtype).reshape(shape)
-        wide = np.frombuffer(array.array(_WIDE[kind], values), _WIDE[kind]).reshape(shape)
+        # Not the dtype "q", which NumPy and LiteRT distinguish from int64.
+        wide = np.frombuffer(array.array(_WIDE[kind], values), f"{kind}8").reshape(shape)
     except (StatusError, TypeError, OverflowError):  # an integer of more than 64 bits
         return None
     if kind in "iu" and wide.size and not _in_range(int(wide.min()), int(wide.max()), dtype):

@@ -145,7 +145,7 @@ def test_text_that_is_not_utf8_passes_through() -> None:
 def test_feeds_have_the_dtype_of_the_signature(dtype: Any) -> None:
     signature = Signature({"x": spec(dtype, -1)}, {})
     array = feeds(parse_predict(b'{"inputs": [1, 2]}'), signature)["x"]
-    assert array.dtype == dtype
+    assert array.dtype.num == np.dtype(dtype).num  # not another type of the same size
     assert array.tolist() == [1, 2]
 
 
