@@ -287,9 +287,11 @@ def _ray(write: PartWriter, parts: Iterable[Part], workers: int) -> Iterator[Wri
     if not pickled:
         return
     if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        if address:
+            require_ray(address)
         with _starting("Ray", "RAY_ADDRESS names a cluster"):
-            if address := os.environ.get("RAY_ADDRESS"):
-                require_ray(address)
+            if address:
                 ray.init()
             else:  # not a cluster that happens to run on this machine
                 ray.init("local", num_cpus=workers)
@@ -349,8 +351,6 @@ def _starting(engine: str, hint: str) -> Iterator[None]:
     """Raise a BulkError if an engine does not start; they raise errors of any class."""
     try:
         yield
-    except BulkError:
-        raise
     except Exception as error:
         raise BulkError(f"{engine} does not start: {first_line(error)} ({hint})") from error
 
