@@ -12,8 +12,8 @@ from rockstar_serving.logs import replace_closed_streams
 COMMANDS = {
     "train": Lazy("rockstar_cli.train:train", "Train a model and publish it as the next version."),
     "tune": Lazy("rockstar_cli.train:tune", "Search the best settings of a model, on Ray Tune."),
-    "watch": Lazy("rockstar_cli.train:watch", "Watch a training in the browser."),
-    "import": Lazy("rockstar_cli.train:import_", "Publish your own Keras model or SavedModel."),
+    "watch": Lazy("rockstar_cli.runs:watch", "Watch a training in the browser."),
+    "import": Lazy("rockstar_cli.transfer:import_", "Publish your own Keras model or SavedModel."),
     "serve": Lazy("rockstar_cli.serve:serve", "Serve the models in a folder over HTTP and gRPC."),
     "gateway": Lazy(
         "rockstar_serving.gateway.command:gateway",
@@ -47,12 +47,12 @@ COMMANDS = {
     "export": Lazy(
         "rockstar_cli.transfer:export", "Write a model as an HTML file that runs it, offline."
     ),
-    "runs": Lazy("rockstar_cli.train:runs", "Compare training runs in a table."),
+    "runs": Lazy("rockstar_cli.runs:runs", "Compare training runs in a table."),
     "learning-rates": Lazy(
-        "rockstar_cli.train:learning_rates", "Plot very high, high, good and low learning rates."
+        "rockstar_cli.lecture:learning_rates", "Plot very high, high, good and low learning rates."
     ),
     "notebook": Lazy(
-        "rockstar_cli.notebook:notebook", "Open the lecture's notebooks, with exercises."
+        "rockstar_cli.lecture:notebook", "Open the lecture's notebooks, with exercises."
     ),
     "completion": Lazy("rockstar_cli.group:completion", "Print the shell completion script."),
 }

@@ -1,30 +1,21 @@
-"""`rockstar train`, `import`, `runs`, `watch` and `learning-rates`: models, and training runs."""
+"""`rockstar train` and `rockstar tune`: train a model, or search its best settings first."""
 
-import dataclasses
-import json
-import re
 import shlex
 import shutil
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rockstar_cli.options import MODEL, json_option, models_option
+from rockstar_cli.options import json_option
 from rockstar_cli.output import Exit, echo_json, table
-from rockstar_contract.text_files import read_text
 from rockstar_training.config import (
     CHOICES,
     CLASSIFIERS,
     DEFAULT_DATA,
-    DEFAULT_SEED,
-    NAME,
     SYNTAX,
     TrainConfig,
     config_for,
@@ -33,33 +24,17 @@ from rockstar_training.config import (
 from rockstar_training.errors import ConfigError, StoppedError, TrainingError
 from rockstar_training.indexed_job import has_several_workers, is_chief
 from rockstar_training.runs import (
-    SORTABLE,
-    Run,
-    Skipped,
-    find_run,
     locked,
-    read_runs,
     require_writable,
-    run_folders,
-    sort_runs,
-    write_runs_page,
 )
 
 if TYPE_CHECKING:
-    from rockstar_contract.contract import Contract
     from rockstar_training.prepared_data import PreparedData
     from rockstar_training.train import TrainingResult
     from rockstar_training.tuning import Trial
 
-_RUN_COLUMNS = ["", "run", "model", "data", "score", "", "loss", "epochs", "seconds"]
-_RUN_COLUMNS += ["created (UTC)"]
-# Columns of numbers, aligned right.
-_RIGHT = {4, 6, 7, 8}
-_UNKNOWN = "–"
 # Trials in the table of a search.
 _TRIALS_SHOWN = 10
-# A line of a labels file of Teachable Machine: "0 cat".
-_NUMBERED = re.compile(r"([0-9]+)[ \t]+(.+)")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -291,7 +266,10 @@ def _prepare(config: TrainConfig, workdir: Path, replace: bool) -> "PreparedData
 
 def _described(result: "TrainingResult") -> dict[str, Any]:
     return {
-        **_published(result.contract, result.folder),
+        "model": result.contract.model,
+        "version": result.contract.version,
+        "task": result.contract.task,
+        "path": str(result.folder),
         "run": str(result.run_folder),
         "metrics": result.metrics,
         "epochs": len(result.history),
@@ -444,7 +422,7 @@ def _show_trials(found: "Sequence[Trial]", best: "Trial | None", command: str | 
             *(_shown(trial.settings[name]) for name in searched),
             str(trial.epochs),
             f"{trial.val_loss:.4g}",
-            _UNKNOWN if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}",
+            "–" if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}",
             "best" if trial is best else trial.state,
         )
         for trial in ordered[:_TRIALS_SHOWN]
@@ -458,258 +436,3 @@ def _show_trials(found: "Sequence[Trial]", best: "Trial | None", command: str | 
     click.echo(f"{len(found)} trials: {states}")
     if command is not None:
         click.echo(f"Best settings: {command}")
-
-
-def _published(contract: "Contract", folder: Path) -> dict[str, Any]:
-    return {
-        "model": contract.model,
-        "version": contract.version,
-        "task": contract.task,
-        "path": str(folder),
-    }
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Parse the side of a square, or HEIGHTxWIDTH."""
-    match = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not a size such as 224 or 180x240")
-    return int(match[1]), int(match[2] or match[1])
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Parse comma-separated names, or read a file of names: one per line, or JSON."""
-    path = Path(text)
-    if not path.is_file():
-        if path.suffix in (".txt", ".json", ".csv"):
-            raise click.BadParameter(f"{text}: no such file")
-        names = tuple(name.strip() for name in text.split(","))
-        if not all(names):
-            raise click.BadParameter(f"{text!r} has an empty name")
-        return names
-    try:
-        content = read_text(path)
-        if path.suffix == ".json":
-            return _names_in_json(json.loads(content))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        wrong = f"{path}: expected names, one per line, or JSON: {error}"
-        raise click.BadParameter(wrong) from error
-    lines = tuple(line.strip() for line in content.splitlines() if line.strip())
-    if not lines:
-        raise click.BadParameter(f"{path} is empty")
-    found = [(int(match[1]), match[2]) for line in lines if (match := _NUMBERED.fullmatch(line))]
-    if len(lines) > 1 and [number for number, _ in found] == [*range(len(lines))]:
-        return tuple(name for _, name in found)
-    return lines
-
-
-def _names_in_json(document: Any) -> tuple[str, ...]:
-    """Read names from a list, or from an object by number, such as id2label in a config.json."""
-    if isinstance(document, dict):
-        by_number = document.get("id2label", document)
-        ordered = [by_number[key] for key in sorted(by_number, key=int)]
-        # imagenet_class_index.json has [id, name] entries.
-        document = [entry[-1] if isinstance(entry, list) else entry for entry in ordered]
-    if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
-        raise ValueError("not a list of names")
-    return tuple(document)
-
-
-@click.command("import", epilog="Example: rockstar import flowers.keras --name flowers")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, type=MODEL, help="Publish under this name.")
-@click.option(
-    "--labels",
-    type=parse_names,
-    metavar="A,B,…|FILE",
-    help="Class labels in order: names, or a file of names.",
-)
-@click.option("--input", "kind", type=click.Choice(CHOICES["kind"]), help="What clients send.")
-@click.option("--signature", help="Signature of a SavedModel.  [default: serving_default]")
-@click.option("--output", help="Output that the labels belong to.  [default: the only one]")
-@click.option(
-    "--columns", type=parse_names, metavar="A,B,…|FILE", help="Columns of a table, in order."
-)
-@click.option(
-    "--image-size", type=_size, metavar="N|HxW", help="Image size, if the model accepts any."
-)
-@click.option(
-    "--pixels",
-    type=click.Choice(CHOICES["pixels"]),
-    help="Pixel values in training: 0…1, 0…255, or a mode of keras.applications.",
-)
-@click.option("--logits/--no-logits", default=None, help="Whether outputs are logits.")
-@click.option("--allow-code", is_flag=True, help="Load Lambda layers, which can run any code.")
-@click.option("--replace", is_flag=True, help="Publish even if labels or inputs differ.")
-@models_option
-@json_option
-def import_(path: Path, models: Path, as_json: bool, **options: Any) -> None:
-    """Publish a Keras file or a SavedModel as the next version of a name, with a contract.
-
-    PATH is a .keras or .h5 file, or the folder of a SavedModel. The exported SavedModel, and the
-    LiteRT file if LiteRT can run the model, must give the same outputs as the original on samples.
-    Assumptions about what the model does not specify are printed; options override them.
-    """
-    if not NAME.fullmatch(options["name"]):
-        raise click.UsageError(f"--name: expected letters, digits, _ . -, got {options['name']}")
-    if not path.exists():
-        raise click.UsageError(f"{path}: no such file or folder")
-    click.echo("Loading TensorFlow …", err=True)
-    from rockstar_training.importing import ImportOptions, import_model
-
-    imported = import_model(path, models, ImportOptions(**options))
-    contract = imported.contract
-    if as_json:
-        published = _published(contract, imported.folder)
-        echo_json({**published, "labels": contract.labels, "notes": imported.notes})
-        return
-    for note in imported.notes:
-        click.echo(f"Note: {note}")
-    click.echo(f"{contract.model} version {contract.version}: {contract.task}")
-    click.echo(f"  model     {imported.folder}")
-
-
-@click.command(epilog="Example: rockstar runs --sort score")
-@click.option("--workdir", default=".", type=click.Path(path_type=Path), help="Folder with runs/.")
-@click.option(
-    "--sort", type=click.Choice(list(SORTABLE)), default="created", help="Column to sort by."
-)
-@click.option("--html", is_flag=True, help="Write runs/index.html, with links to the reports.")
-@json_option
-def runs(workdir: Path, sort: str, html: bool, as_json: bool) -> None:
-    """Compare training runs, newest or best first.
-
-    The best run of each data set is marked with a star.
-    """
-    folder = workdir / "runs"
-    try:
-        found, skipped = read_runs(folder)
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot read {folder}: {error.strerror}; `rockstar train` writes runs there, "
-            "--workdir names another place"
-        ) from error
-    found = sort_runs(found, sort)
-    page = _write_page(folder, found, skipped) if html else None
-    if as_json:
-        echo_json({"runs": found, "skipped": skipped} | ({"page": str(page)} if page else {}))
-        return
-    if page:
-        click.echo(page)
-        return
-    if found:
-        click.echo(table([_RUN_COLUMNS, *map(_run_row, found)], right=_RIGHT))
-    else:
-        click.echo(f"No finished runs in {folder}.")
-    for each in skipped:
-        click.echo(f"skipped {each.id}: {each.why}", err=True)
-
-
-def _write_page(folder: Path, found: list[Run], skipped: list[Skipped]) -> Path:
-    try:
-        return write_runs_page(folder, found, skipped)
-    except OSError as error:
-        raise click.ClickException(f"cannot write to {folder}: {error.strerror}") from error
-
-
-@click.command(epilog="Examples: rockstar watch cnn, rockstar watch cnn-1 mlp-1")
-@click.argument("run", nargs=-1)
-@click.option("--workdir", default=".", type=click.Path(path_type=Path), help="Folder with runs/.")
-@json_option
-def watch(run: tuple[str, ...], workdir: Path, as_json: bool) -> None:
-    """Show one or two trainings in the browser, running or finished; by default the newest.
-
-    RUN is a run such as cnn-1, its folder, or the name of a model: its newest run. The page can
-    pause, stop and steer a training that runs.
-    """
-    if len(run) > 2:
-        raise click.UsageError(f"expected at most two runs, which are compared, got {len(run)}")
-    folders = [find_run(workdir / "runs", name) for name in run]
-    folders = folders or run_folders(workdir / "runs")[:1]
-    if not folders:
-        raise click.ClickException(
-            f"no runs in {workdir / 'runs'}; `rockstar train` writes runs there, "
-            "--workdir names another place"
-        )
-    from rockstar_cli.watch import serve_page
-
-    with suppress(KeyboardInterrupt), serve_page(workdir / "runs", folders) as (url, _):
-        if url is None:
-            raise click.exceptions.Exit(Exit.FAILED)
-        click.echo("Ctrl-C ends this page, not the training.", err=True)
-        if as_json:
-            echo_json({"url": url, "runs": [str(folder) for folder in folders]})
-        threading.Event().wait()
-
-
-def _run_row(run: Run) -> tuple[str, ...]:
-    def figure(value: float | None, form: str) -> str:
-        return _UNKNOWN if value is None else f"{value:{form}}"
-
-    return (
-        "*" if run.best else "",
-        run.id,
-        run.model,
-        run.data,
-        figure(run.score, ".4f"),
-        run.metric or "",
-        figure(run.loss, ".4g"),
-        str(run.epochs),
-        f"{run.seconds:.1f}",
-        f"{run.created:%Y-%m-%d %H:%M}",
-    )
-
-
-@click.command(name="learning-rates", epilog="Example: rockstar learning-rates --model mlp")
-@click.option("--model", type=click.Choice(CLASSIFIERS), default="logistic", help="Model to train.")
-@click.option(
-    "--out",
-    default="learning_rates.png",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="PNG file to write.",
-)
-@click.option("--epochs", default=15, type=click.IntRange(4, 1000), help="Epochs per run.")
-@click.option(
-    "--seed",
-    default=DEFAULT_SEED,
-    type=click.IntRange(0, 2**32 - 1),
-    help="Random seed of all runs.",
-)
-@json_option
-def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool) -> None:
-    """Plot the loss with a very high, a high, a good and a low learning rate.
-
-    Trains a small model on the bundled digits with plain gradient descent at increasing learning
-    rates, and plots four of them.
-    """
-    # Fail before training if the file cannot be written.
-    out.parent.mkdir(parents=True, exist_ok=True)
-    from rockstar_training.learning_rates import LADDER, draw_curves, four_curves
-    from rockstar_training.report.theme import png
-
-    with click.progressbar(
-        length=len(LADDER),
-        label="Learning rates",
-        file=sys.stderr,
-        width=24,
-        show_pos=True,
-        hidden=not sys.stderr.isatty(),
-    ) as bar:
-        curves = four_curves(model, epochs, seed, lambda: bar.update(1))
-    title = f"{model} on digits, plain gradient descent, {epochs} epochs"
-    out.write_bytes(png(partial(draw_curves, curves, title)))
-    documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]
-    for field in dataclasses.fields(curves):
-        name, curve = field.name.replace("_", " "), getattr(curves, field.name)
-        losses = curve.losses.tolist()
-        documents.append(
-            {"name": name, "rate": curve.rate, "settled": curve.settled, "losses": losses}
-        )
-        shown = (losses[0], max(losses), curve.settled)
-        rows.append([name, f"{curve.rate:g}", *(f"{loss:.3f}" for loss in shown)])
-    if as_json:
-        echo_json({"model": model, "epochs": epochs, "path": str(out), "runs": documents})
-        return
-    click.echo(table(rows, right={1, 2, 3, 4}))
-    click.echo("(at the end: mean of the last quarter of the epochs)")
-    click.echo(f"The plot is in {out}")

@@ -82,7 +82,7 @@ def test_serving_never_imports_training():
         "rockstar_serving.model_server.grpc_server, rockstar_serving.logs",
         "rockstar_client, rockstar_client.http, rockstar_client.grpc, rockstar_client.async_http",
         "rockstar_client.bulk.job, rockstar_client.bulk.batch_client, rockstar_client.bulk.output, rockstar_client.bulk.sources",
-        "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.__main__",
+        "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.transfer, rockstar_cli.runs, rockstar_cli.lecture, rockstar_cli.__main__",
         "rockstar_serving.local_model, rockstar_cli.engines",
         "rockstar_cli.registry, rockstar_cli.explain, rockstar_cli.bench, rockstar_cli.check",
         "rockstar_training.config, rockstar_training.datasets, rockstar_training.prepared_data, rockstar_training.indexed_job",

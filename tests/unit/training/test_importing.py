@@ -380,7 +380,7 @@ def test_code_that_is_allowed_is_run(tmp_path):
 
 
 def test_labels_from_files(tmp_path):
-    from rockstar_cli.train import parse_names
+    from rockstar_cli.transfer import parse_names
 
     files = {
         "lines.txt": ("cat\ndog\n", ("cat", "dog")),
