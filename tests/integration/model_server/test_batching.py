@@ -88,19 +88,6 @@ def test_waiting_requests_run_together_and_a_full_queue_rejects(batched: Batched
     assert batched.rows() == [1, SIZE]
 
 
-def test_too_large_and_too_late(batched: Batched) -> None:
-    large = batched.call(rows=SIZE + 1)
-    assert large.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert large.details() == "Task size 5 is larger than maximum input batch size 4"
-    late = batched.call(timeout=0.5)
-    patient = batched.call(rows=2)
-    assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    batched.proceed()
-    assert len(answer(patient)) == 2
-    assert len(answer(batched.call(rows=3))) == 3
-    assert batched.rows() == [1, 2, 3]
-
-
 def test_parameters_of_each_version(start: Start, flags: list[str], base_path: Path) -> None:
     for version, text in ((2, "max_batch_size { value: 1 }"), (3, "max_batch_size: 1")):
         folder = write_version(base_path, version)

@@ -96,26 +96,6 @@ def test_every_method_that_is_listed_is_there(
             assert error.code() != grpc.StatusCode.UNIMPLEMENTED, method.full_name
 
 
-def test_predict(channel: grpc.Channel, pool: DescriptorPool) -> None:
-    image = np.random.default_rng(5).random((1, SIDE, SIDE, 1), np.float32)
-    response = call(
-        channel,
-        pool,
-        "tensorflow.serving.PredictionService.Predict",
-        modelSpec={"name": "toy"},
-        inputs={
-            "image": {
-                "dtype": "DT_FLOAT",
-                "tensorShape": {"dim": [{"size": size} for size in image.shape]},
-                "floatVal": image.ravel().tolist(),
-            }
-        },
-    )
-    answer = response.outputs["probabilities"]
-    assert answer.DESCRIPTOR.full_name == "tensorflow.TensorProto"
-    np.testing.assert_allclose(answer.float_val, probabilities(image)[0], rtol=1e-5)
-
-
 def test_open_inference(channel: grpc.Channel, pool: DescriptorPool) -> None:
     image = np.random.default_rng(5).random((1, SIDE, SIDE, 1), np.float32)
     tensor = {
@@ -129,31 +109,6 @@ def test_open_inference(channel: grpc.Channel, pool: DescriptorPool) -> None:
     assert response.DESCRIPTOR.full_name == "inference.ModelInferResponse"
     (output,) = response.outputs
     np.testing.assert_allclose(output.contents.fp32_contents, probabilities(image)[0], rtol=1e-5)
-
-
-def test_metadata_unpacks(channel: grpc.Channel, pool: DescriptorPool) -> None:
-    response = call(
-        channel,
-        pool,
-        "tensorflow.serving.PredictionService.GetModelMetadata",
-        modelSpec={"name": "toy"},
-        metadataField=["signature_def"],
-    )
-    packed = response.metadata["signature_def"]
-    name = packed.type_url.rpartition("/")[2]
-    signatures: Any = GetMessageClass(pool.FindMessageTypeByName(name)).FromString(packed.value)
-    assert "serving_default" in signatures.signature_def
-
-
-def test_status(channel: grpc.Channel, pool: DescriptorPool) -> None:
-    response = call(
-        channel,
-        pool,
-        "tensorflow.serving.ModelService.GetModelStatus",
-        modelSpec={"name": "toy"},
-    )
-    (status,) = response.model_version_status
-    assert (status.version, status.state) == (1, 30)
 
 
 def test_a_client_that_stays_does_not_hold_up_the_stop(tmp_path: Path) -> None:

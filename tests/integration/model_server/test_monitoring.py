@@ -169,30 +169,8 @@ def test_timeouts_are_counted(start: Start, base_path: Path, config: Path, tmp_p
     assert not any(key[0] == f"{SERVING}request_latency_count" for key in totals(scrape(process)))
 
 
-def test_another_path(start: Start, base_path: Path, config: Path) -> None:
-    config.write_text('prometheus_config { enable: true, path: "/metrics" }')
-    process = start(
-        *(f"--model_base_path={base_path}", "--port=0", "--rest_api_port=auto"),
-        f"--monitoring_config_file={config}",
-    )
-    rest = process.address()["rest"]
-    with urllib.request.urlopen(f"http://{rest}/metrics", timeout=30) as response:
-        assert b"# TYPE :tensorflow:serving:request_count counter\n" in response.read()
-    assert ask(rest, PATH) == (404, {"error": f"Not found: GET {PATH}"})
-
-
 def test_off_by_default(start: Start, base_path: Path) -> None:
     process = start(f"--model_base_path={base_path}", "--port=0", "--rest_api_port=auto")
     assert ask(process.address()["rest"], PATH)[0] == 404
     process.popen.terminate()
     assert "metrics" not in process.finish()[1]
-
-
-def test_without_rest(start: Start, base_path: Path, config: Path) -> None:
-    process = start(
-        *(f"--model_base_path={base_path}", "--port=auto"),
-        f"--monitoring_config_file={config}",
-    )
-    process.address()
-    process.popen.terminate()
-    assert "without effect: no --rest_api_port" in process.finish()[1]

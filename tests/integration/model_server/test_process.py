@@ -4,22 +4,17 @@ import json
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
 from tests.command_line import serving
 from tests.command_line import start as start_command
-from tests.grpc_calls import predict_request, stub
-from tests.integration.model_server.conftest import Start, ask, refused
+from tests.integration.model_server.conftest import Start, ask
 from tests.model_fixtures import write_version
-from tests.waiting import until
-from tfs_api.services import PREDICT
 
 
 def test_start_and_stop(start: Start, base_path: Path) -> None:
@@ -126,34 +121,11 @@ def test_no_version_that_loads(start: Start, tmp_path: Path) -> None:
     assert "m/2/model.tflite is not a LiteRT model" in lines[-1]
 
 
-@pytest.mark.parametrize(
-    ("flag", "content", "error"),
-    [
-        ("model_config_file", "nonsense", "model config file {file}: Error parsing text-format"),
-        ("ssl_config_file", 'server_key: "/etc/key.pem"', "{file}: server_key: expected the text"),
-        (
-            "monitoring_config_file",
-            "prometheus { enable: true }",
-            "monitoring config file {file}: Error parsing text-format",
-        ),
-        (
-            "batching_parameters_file",
-            "num_batch_threads { value: 0 }",
-            "{file}: num_batch_threads must be positive; was 0",
-        ),
-    ],
-)
-def test_invalid_files(
-    start: Start, base_path: Path, tmp_path: Path, flag: str, content: str, error: str
-) -> None:
-    file = tmp_path / "file"
-    file.write_text(content)
-    model = [] if flag == "model_config_file" else [f"--model_base_path={base_path}"]
-    batching = ["--enable_batching"] if flag == "batching_parameters_file" else []
-    (line,) = failure(
-        start, *model, *batching, "--port=0", "--rest_api_port=auto", f"--{flag}={file}"
-    )
-    assert error.format(file=file) in line
+def test_an_invalid_file(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("nonsense")
+    (line,) = failure(start, f"--model_config_file={file}", "--port=0", "--rest_api_port=auto")
+    assert f"model config file {file}: Error parsing text-format" in line
 
 
 def test_two_servers_do_not_share_a_port(start: Start, base_path: Path) -> None:
@@ -210,29 +182,6 @@ def test_wrong_flags(start: Start) -> None:
     assert code == 2
     assert log.startswith("model_server: argument --port: expected 0 to 65535 or auto")
     assert "Traceback" not in log
-
-
-def test_sigterm_lets_requests_finish(start: Start, base_path: Path, tmp_path: Path) -> None:
-    """A request that is in the engine at SIGTERM still gets its response."""
-    process = start(
-        *(f"--model_base_path={base_path}", "--port=auto", "--rest_api_port=auto"),
-        module="tests.integration.model_server.slow_server",
-    )
-    address = process.address()
-    folder = process.address_file.parent
-    body = {"signature_name": "contract", "instances": [0]}
-    with grpc.insecure_channel(address["grpc"]) as channel, ThreadPoolExecutor() as pool:
-        over_rest = pool.submit(ask, address["rest"], "/v1/models/default:predict", body)
-        request = predict_request("default", "contract", query=np.zeros(1, np.int32))
-        over_grpc = stub(channel, PREDICT).future(request, timeout=60)
-        until(lambda: len(list(folder.glob("entered.*"))) == 2, what="both are in the engine")
-        process.popen.send_signal(signal.SIGTERM)
-        port = int(address["rest"].rsplit(":")[-1])
-        until(lambda: refused(port), what="new connections are refused")
-        (folder / "proceed").touch()
-        assert over_rest.result()[0] == 200
-        assert over_grpc.result().outputs
-    assert process.finish()[0] == 0
 
 
 def test_rockstar_model_server(base_path: Path, tmp_path: Path) -> None:

@@ -121,20 +121,6 @@ def test_asking_for_metrics(stub: Any, request_for: Configure) -> None:
     ]
 
 
-def test_a_new_model_that_does_not_load(
-    server: ModelServer, stub: Any, request_for: Configure, tmp_path: Path
-) -> None:
-    write_version(tmp_path / "c", 7, b"garbage")
-    code, details = refused(stub, request_for("a", "b", "c"))
-    assert code == "UNKNOWN"
-    assert details.startswith(
-        "1 model(s) did not become available: {{{name: c version: 7} due to error: "
-        f"FAILED_PRECONDITION: {tmp_path}/c/7/model.tflite is not a LiteRT model"
-    )
-    assert (answer(server, "a"), answer(server, "b")) == (document(2), document(2))
-    assert states(stub, "c") == {7: "END"}
-
-
 @pytest.mark.parametrize(
     ("fields", "code", "details"),
     [
@@ -147,12 +133,6 @@ def test_a_new_model_that_does_not_load(
             {"model_platform": "onnx"},
             "INVALID_ARGUMENT",
             "Model a requests unsupported platform onnx",
-        ),
-        (
-            {"version_labels": {"stable": 1}},
-            "FAILED_PRECONDITION",
-            "Request to assign label to version 1 of model a, which is not currently available "
-            "for inference",
         ),
     ],
 )

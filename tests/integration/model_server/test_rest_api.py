@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pytest
 
 from rockstar_serving.model_server.models.config import ModelConfig
@@ -21,52 +20,7 @@ from rockstar_serving.model_server.options import (
 from rockstar_serving.model_server.server import ModelServer
 from tests.fake_engine import FakeEngine, FakeLoader, add_version
 from tests.integration.model_server.conftest import ask, fake_server, refused
-from tests.model_fixtures import SIDE, document, probabilities
 from tests.waiting import until
-
-IMAGES = np.random.default_rng(3).random((2, SIDE, SIDE, 1), np.float32)
-
-
-@pytest.mark.parametrize(("form", "key"), [("instances", "predictions"), ("inputs", "outputs")])
-def test_predict(server: ModelServer, form: str, key: str) -> None:
-    status, answer = ask(server.rest_address, "/v1/models/toy:predict", {form: IMAGES.tolist()})
-    assert status == 200
-    np.testing.assert_allclose(answer[key], probabilities(IMAGES), rtol=1e-5)
-
-
-def test_contract(server: ModelServer) -> None:
-    body = {"signature_name": "contract", "instances": [0]}
-    assert ask(server.rest_address, "/v1/models/toy/labels/stable:predict", body) == (
-        200,
-        {"predictions": [document(1)]},
-    )
-
-
-def test_status_and_metadata(server: ModelServer) -> None:
-    status, answer = ask(server.rest_address, "/v1/models/toy")
-    assert status == 200
-    assert [each["state"] for each in answer["model_version_status"]] == [
-        *("END", "AVAILABLE", "AVAILABLE")
-    ]
-    status, answer = ask(server.rest_address, "/v1/models/toy/versions/1/metadata")
-    assert (status, answer["model_spec"]["version"]) == (200, "1")
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status", "error"),
-    [
-        ("/v1/models", None, 400, "Missing model name in request."),
-        (
-            *("/v1/models/toy:predict", {"instances": [1]}, 400),
-            'LiteRT cannot run the signature "serving_default" on these inputs (image: float32 of',
-        ),
-        ("/v1/models/m:predict", {"instances": [1]}, 404, "Servable not found for request"),
-    ],
-)
-def test_errors(server: ModelServer, path: str, body: Any, status: int, error: str) -> None:
-    got, answer = ask(server.rest_address, path, body)
-    assert got == status
-    assert answer["error"].startswith(error)
 
 
 def test_names_that_a_url_must_quote(tmp_path: Path) -> None:

@@ -4,10 +4,7 @@ They share the models, which are slow to create.
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ from rockstar_serving.model_server.options import (
 )
 from rockstar_serving.model_server.server import ModelServer
 from tests import rest_cases, rest_models
-from tests.ports import free_ports
 from tests.tfserving_diff.__main__ import compare, main
 from tests.tfserving_diff.compare import INTENDED, differences, intended
 from tests.tfserving_diff.generated import generate
@@ -35,9 +31,6 @@ from tests.tfserving_diff.servers import (
     Reply,
     Request,
     Server,
-    addresses,
-    container,
-    version,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -135,11 +128,6 @@ def test_the_same_server_twice(server: ModelServer, requests: list[Request]) -> 
     assert {"predict", "classify", "Predict", "MultiInference"} <= report.sent.keys()
 
 
-def test_made_up_requests_are_made_again_of_their_seed(catalogue: dict[str, Any]) -> None:
-    assert generate(catalogue, 50, 3) == generate(catalogue, 50, 3)
-    assert generate(catalogue, 50, 3) != generate(catalogue, 50, 4)
-
-
 def conflict(_: Request, reply: Reply) -> Reply:
     return msgspec.structs.replace(reply, status="409") if reply.status == "404" else reply
 
@@ -206,65 +194,7 @@ def test_the_command_on_the_same_server(server: ModelServer) -> None:
     assert "golden" in done.output
 
 
-def test_a_container_is_started_called_and_removed(
-    golden_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a program instead of Docker, and the embedded server instead of the container."""
-    docker, log = tmp_path / "docker", tmp_path / "log"
-    docker.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho c0ffee\n')
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    ports = free_ports(2)
-    monkeypatch.setattr("tests.tfserving_diff.servers.free_ports", lambda _: ports)
-    ended, ask = threading.Event(), Server.ask
-
-    def noticed(self: Server, request: Request) -> Reply:
-        reply = ask(self, request)
-        if reply.status == "no answer":
-            ended.set()
-        return reply
-
-    monkeypatch.setattr(Server, "ask", noticed)
-    status = Request("", "/v1/models/half_plus", "GET")
-    with ThreadPoolExecutor() as pool, ExitStack() as stack:
-        with serve(golden_models, ports=ports):
-            asked = stack.enter_context(container(tmp_path / "container.config"))
-            assert asked.ask(status).status == "200"
-        ended.clear()
-        again = serve(golden_models, ports=ports)
-        started = pool.submit(lambda: ended.wait(30) and stack.enter_context(again))
-        assert asked.ask(status).status == "no answer"
-        assert asked.ask(status).status == "200"
-        started.result()
-    run, remove = log.read_text().splitlines()
-    assert f"--volume {tmp_path}:/models:ro tensorflow/serving:{version()} " in run
-    assert "--model_config_file=/models/container.config" in run
-    assert f"--publish=127.0.0.1:{ports[0]}:8500 --publish=127.0.0.1:{ports[1]}:8501" in run
-    assert remove == "rm --force c0ffee"
-
-
-@pytest.mark.parametrize("schemes", ["http", "grpc", "http,grpc"])
-def test_a_server_that_does_not_respond(server: ModelServer, schemes: str) -> None:
-    port = free_ports(1)[0]
-    left = ",".join(f"{scheme}://127.0.0.1:{port}" for scheme in schemes.split(","))
-    done = CliRunner().invoke(main, ["--left", left, "--right", url(server)])
-    assert done.exit_code == 2
-    assert "does not answer" in done.output
-
-
 def test_intended_differences_are_documented() -> None:
     text = (ROOT / "docs" / "model-server.md").read_text()
     section = " ".join(text.partition("## Differences from TensorFlow Serving")[2].split())
     assert [rule.docs for rule in intended() if rule.docs not in section] == [], INTENDED
-
-
-def test_addresses() -> None:
-    assert addresses("http://a:1,grpc://b:2") == {"http": "a:1", "grpc": "b:2"}
-    assert addresses("grpc://b:2/") == {"grpc": "b:2"}
-    for wrong in ("", "a:1", "http://a:1,http://b:1", "ftp://a:1", "http://"):
-        with pytest.raises(ValueError, match="expected http://HOST:PORT,grpc://HOST:PORT"):
-            addresses(wrong)
-
-
-def test_the_version_that_is_compared_with() -> None:
-    assert version().count(".") == 2

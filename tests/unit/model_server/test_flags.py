@@ -146,11 +146,6 @@ def test_the_config_file_wins(tmp_path: Path) -> None:
         assert [model.name for model in options.models] == ["a"]
 
 
-def test_other_file_systems_are_refused() -> None:
-    with pytest.raises(ConfigError, match="base path hdfs://host/m: expected a folder or a URL"):
-        parse_flags(["--model_base_path=hdfs://host/m"])
-
-
 def test_an_unknown_flag_is_named_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert "secret" not in rejected([MODEL, "--token=secret"], capsys)
 

@@ -39,23 +39,6 @@ def client(core: Core) -> RestClient:
     return RestClient(RestApi(core))
 
 
-def test_status(client: RestClient, tmp_path: Path) -> None:
-    fine = {"error_code": "OK", "error_message": ""}
-    message = f"{tmp_path}/m/3/ok is missing"
-    broken = {"error_code": "FAILED_PRECONDITION", "error_message": message}
-    every = {
-        "model_version_status": [
-            {"version": "3", "state": "END", "status": broken},
-            {"version": "2", "state": "AVAILABLE", "status": fine},
-            {"version": "1", "state": "AVAILABLE", "status": fine},
-        ]
-    }
-    assert client.get("/v1/models/m").json == every
-    one = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": fine}]}
-    assert client.get("/v1/models/m/versions/1").json == one
-    assert client.get("/v1/models/m/labels/stable").json == every
-
-
 def test_an_internal_error_is_logged(client: RestClient, caplog: pytest.LogCaptureFixture) -> None:
     body = {"signature_name": "fail", "inputs": [1]}
     response = client.post("/v1/models/m:predict", json=body)

@@ -5,7 +5,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from rockstar_serving.model_server.options import InferenceOptions, ServerOptions
@@ -59,14 +58,6 @@ def test_regress(prediction: Any) -> None:
     assert (spec.name, spec.version.value, spec.signature_name) == ("flowers", 1, "regress")
 
 
-def test_context_is_for_all_examples_but_their_own_features_win(prediction: Any) -> None:
-    request = regress_request(
-        "regress", [tf.train.Example(), FLOWER_EXAMPLES[1]], context=FLOWER_EXAMPLES[0]
-    )
-    response = prediction.Regress(request, timeout=30)
-    assert [each.value for each in response.result.regressions] == SCORES[:2]
-
-
 @pytest.mark.parametrize(
     ("call", "make"), [("Classify", classify_request), ("Regress", regress_request)]
 )
@@ -116,14 +107,6 @@ def test_bytes_that_are_no_example(channel: grpc.Channel) -> None:
     code, details = failure(call, request)
     assert code == "INVALID_ARGUMENT"
     assert "Could not parse example input" in details
-
-
-def test_signatures_for_something_else(prediction: Any) -> None:
-    assert failure(prediction.Classify, classify_request("regress"))[0] == "INVALID_ARGUMENT"
-    assert failure(prediction.Regress, regress_request("classify")) == (
-        "INVALID_ARGUMENT",
-        "Expected one output Tensor.",
-    )
 
 
 def test_method_names_are_checked_with_the_flag(configs: Any) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from rockstar_serving.model_server.server import ModelServer
@@ -14,7 +13,6 @@ from tests.grpc_calls import failure
 from tests.integration.model_server.conftest import ask
 from tests.integration.model_server.official_stubs.calls import spec_of
 from tests.model_fixtures import SIDE
-from tests.saved_models import SavedModels, make_shapes, make_tf1
 
 
 def metadata_request(name: str = "toy", *fields: str, version: int | None = None) -> Any:
@@ -36,18 +34,6 @@ def test_metadata(prediction: Any) -> None:
     assert tf.TensorShape(image.tensor_shape).as_list() == [None, SIDE, SIDE, 1]
     contract = signatures.signature_def["contract"]
     assert tf.as_dtype(contract.outputs["contract"].dtype) == tf.string
-
-
-@pytest.mark.parametrize(("name", "make"), [("flowers", make_tf1), ("shapes", make_shapes)])
-def test_metadata_is_that_of_the_saved_model(
-    prediction: Any, saved_models: SavedModels, name: str, make: Any
-) -> None:
-    response = prediction.GetModelMetadata(metadata_request(name, "signature_def"), timeout=30)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert response.metadata["signature_def"].Unpack(signatures)
-    file = saved_models.version(make) / "saved_model.pb"
-    (graph,) = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
-    assert dict(signatures.signature_def) == dict(graph.signature_def)
 
 
 @pytest.mark.parametrize("name", ["toy", "flowers", "shapes"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rockstar_serving.model_server.batching import version_parameters
 from rockstar_serving.model_server.batching_parameters import BatchingParameters, QueueParameters
-from rockstar_serving.model_server.engines.engine import LoadError, ServableId
+from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.options import BatchingOptions, ServerOptions
@@ -309,25 +309,6 @@ def test_nothing_is_batched_unless_configured(tmp_path: Path) -> None:
 def test_versions_are_batched_by_the_servers_parameters(tmp_path: Path) -> None:
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
     assert version_parameters(options(), tmp_path) == PARAMETERS.queue
-
-
-def test_versions_are_batched_by_their_own_parameters(tmp_path, caplog):
-    assert version_parameters(options(per_model=True), tmp_path) is None
-    path = tmp_path / "batching_params.pbtxt"
-    path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 9 }")
-    with caplog.at_level("INFO"):
-        parameters = version_parameters(options(per_model=True), tmp_path)
-    assert parameters is not None
-    assert parameters.max_batch_size == 7
-    assert caplog.messages == [
-        f"batching parameters file {path}: without effect here: num_batch_threads"
-    ]
-
-
-def test_a_version_with_a_wrong_file_does_not_load(tmp_path: Path) -> None:
-    (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
-    with pytest.raises(LoadError, match=r"batching_params\.pbtxt: max_batch_size must be positive"):
-        version_parameters(options(per_model=True), tmp_path)
 
 
 def test_nothing_remains_of_unloaded_versions(tmp_path: Path) -> None:

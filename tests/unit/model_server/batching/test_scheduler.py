@@ -20,15 +20,6 @@ from tests.waiting import until
 from tfs_api.status import Code, StatusError
 
 
-def test_a_request_that_is_too_large_is_refused() -> None:
-    with Bench(sized(2)) as bench:
-        assert refusal(bench.call("double", x=rows(1, 2, 3))) == (
-            Code.INVALID_ARGUMENT,
-            "Task size 3 is larger than maximum input batch size 2",
-        )
-        assert bench.inner.runs == []
-
-
 def test_a_large_request_is_split_and_fills_the_queued_batch() -> None:
     with Bench(SPLITTING, held=True) as bench:
         small = bench.wait_in_queue(x=rows(1, 2))

@@ -1,7 +1,5 @@
 """Selection of the engine for a version folder."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,18 +101,6 @@ def test_nothing_that_can_be_loaded(tmp_path, installed, files, reasons):
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="is not a folder"):
         choose_runtime(tmp_path / "none", EngineOptions(), runtimes())
-
-
-def test_runtimes_are_not_imported_before_a_version_is_loaded() -> None:
-    code = """
-import sys
-from rockstar_serving.model_server.engines.engine import find_runtimes
-print([runtime.installed for runtime in find_runtimes()])
-print({"tensorflow", "ai_edge_litert"} & set(sys.modules) or "light")
-"""
-    root = Path(__file__).parents[4]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert (done.stdout, done.stderr) == ("[True, True]\nlight\n", "")
 
 
 def test_the_choice_in_words() -> None:

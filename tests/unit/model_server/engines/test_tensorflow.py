@@ -19,7 +19,6 @@ from tests.fake_engine import refusal
 from tests.litert_models import make_both
 from tests.saved_models import (
     SavedModels,
-    example,
     make_composite,
     make_defaults,
     make_dtypes,
@@ -85,15 +84,6 @@ def test_errors_of_operations(shapes, signature, feeds, output, message):
     assert text.startswith(message)
     assert "\n\t [[{{" in text
     assert "Graph execution error" not in text
-
-
-def test_examples_that_cannot_be_parsed(tf1: TensorFlowEngine) -> None:
-    no_example = {"inputs": np.array([b"no example"], object)}
-    with pytest.raises(StatusError, match="Could not parse example input") as caught:
-        tf1.run("classify", no_example, ["scores"])
-    assert caught.value.code == Code.INVALID_ARGUMENT
-    with pytest.raises(StatusError, match=r"Feature: x .* is required"):
-        tf1.run("classify", {"inputs": np.array([example(y=[1.0])], object)}, ["scores"])
 
 
 def test_only_fetched_outputs_are_computed(shapes: TensorFlowEngine, tf1: TensorFlowEngine) -> None:

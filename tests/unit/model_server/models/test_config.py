@@ -196,14 +196,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     watched.manager.stop()
 
 
-def test_the_watcher_applies_the_file(watched: Watched) -> None:
-    watched.watcher.start()
-    watched.write("b")
-    until(lambda: [c.name for c in watched.manager.configs] == ["b"], what="the new file is read")
-    until(lambda: watched.state("b") == State.AVAILABLE, what="its model is loaded")
-    until(lambda: watched.state("a") == State.END, what="the other one is unloaded")
-
-
 def test_the_file_wins_over_requests(watched: Watched) -> None:
     watched.manager.reload([])
     watched.watcher.check()

@@ -161,13 +161,6 @@ def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: P
     assert available(model) == [2]
 
 
-def test_a_broken_newest_version_falls_back_at_start(base_path, caplog):
-    add_version(base_path, 3, ok=False)
-    model, _ = started(base_path, [1, 2])
-    assert available(model) == [2]
-    assert "model m serves version 2, because version 3 does not load" in caplog.text
-
-
 def test_a_repaired_version_is_retried_at_once(base_path: Path) -> None:
     add_version(base_path, 2, ok=False)
     model, _ = started(base_path, [1])
