@@ -108,13 +108,6 @@ def test_pipelined_requests(connection):
     assert connection.statuses(1) == [200]
 
 
-def test_a_chunked_body_with_an_invalid_size(connection):
-    head = request(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    connection.send(head + b"zz\r\n" + IMAGE)
-    status, body = connection.response()
-    assert (status, json.loads(body)["field"]) == (400, "body")
-
-
 def test_expect_100_continue(connection):
     head, _, body = request(IMAGE, "Expect: 100-continue").partition(b"\r\n\r\n")
     connection.send(head + b"\r\n\r\n")

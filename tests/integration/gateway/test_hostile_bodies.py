@@ -1,5 +1,7 @@
 """Hostile bodies: the workers of a real gateway survive them and stay small."""
 
+import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,13 @@ def filled(beginning: str, unit: str, end: str) -> bytes:
     return (beginning + unit * (room // len(unit)) + end).encode()
 
 
+def npz(save, *arrays) -> bytes:
+    stream = io.BytesIO()
+    save(stream, *arrays)
+    return stream.getvalue()
+
+
+NPY = b"\x93NUMPY\1\0F\0{'descr':'<f4','fortran_order':False,'shape':(2147483647,0,0,0)}".ljust(79)
 TENSOR = '{"inputs": [{"name": "image", "shape": [1], "datatype": "FP32", "data": ['
 BODIES = {
     "/predict/toy": [
@@ -27,13 +36,20 @@ BODIES = {
         ("image/png", bomb()),
         ("image/png", bomb(8000, 8000)),
         ("application/x-npy", filled("\x93NUMPY", "x", "")),
+        ("application/x-npy", NPY + b"\n"),
         ("application/x-npz", filled("PK\x03\x04", "x", "")),
+        ("application/x-npz", npz(np.savez, *[np.zeros(1)] * 700)),
+        ("application/x-npz", npz(np.savez_compressed, np.zeros(25_000_000, np.float32))),
         ("multipart/form-data; boundary=x", filled("", "--x\r\n\r\n\r\n", "--x--")),
     ],
     "/v2/models/toy/infer": [
         ("application/json", filled(TENSOR + "[]", ",[]", "]}]}")),
         ("application/json", filled(TENSOR + '"' + "a" * 10**6 + '"', ',"b"', "]}]}")),
         ("application/json", filled('{"inputs": ', "[", "")),
+    ],
+    "/v1/models/toy:predict": [
+        ("application/json", filled('{"instances": [[' + '"' + "a" * 10**6 + '"', ',"b"', "]]}")),
+        ("gzip", gzip.compress(bytes(100_000_000))),
     ],
 }
 
@@ -55,7 +71,8 @@ def test_workers_outlive_hostile_bodies_and_stay_small(start_gateway):
     before = [peak_megabytes(pid) for pid in workers]
     for path, bodies in BODIES.items():
         for content_type, body in bodies:
-            answer = gateway.predict(body, path=path, **{"Content-Type": content_type})
+            name = "Content-Encoding" if content_type == "gzip" else "Content-Type"
+            answer = gateway.predict(body, path=path, **{name: content_type})
             assert answer.status_code in (400, 413), (answer.status_code, content_type, body[:60])
     assert gateway.workers() == workers
     after = [peak_megabytes(pid) for pid in workers]

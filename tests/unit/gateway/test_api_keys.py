@@ -31,13 +31,6 @@ def test_so_many_at_once_then_as_fast_as_the_rate(clock):
     assert [buckets.take("alice", rate) > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_each_name_has_its_own_bucket(clock):
-    buckets, rates = Buckets(), {"alice": Rate(1, 1), "bob": Rate(2, 1)}
-    assert buckets.take("alice", rates["alice"]) == 0
-    assert buckets.take("alice", rates["alice"]) > 0
-    assert [buckets.take("bob", rates["bob"]) for _ in range(2)] == [0, 0]
-
-
 def test_more_names_than_buckets_still_have_limits(clock, monkeypatch):
     monkeypatch.setattr(api_keys, "_BUCKETS", 4)
     buckets = Buckets()

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.errors import (
     DeadlineExceededError,
-    InvalidRequestError,
     NotFoundError,
     UnavailableError,
     call_error,
@@ -438,12 +437,6 @@ def test_everyone_gets_their_own(batching, sizes, largest):
         assert not callers.backend._queues
     finally:
         callers.pool.shutdown()
-
-
-def test_the_class_of_an_error_is_kept(callers, gated):
-    gated.failure = InvalidRequestError(Code.INVALID_ARGUMENT, "wrong")
-    with pytest.raises(InvalidRequestError, match="wrong"):
-        callers.send(rows(1)).result(30)
 
 
 class LocalBackend(BackendWrapper):

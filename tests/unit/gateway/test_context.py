@@ -2,18 +2,12 @@
 
 import time
 
-import msgspec
 import pytest
-from flask import Blueprint
 
-from rockstar_client.errors import DeadlineExceededError, call_error
-from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.app import APIS
+from rockstar_client.errors import DeadlineExceededError
 from rockstar_serving.gateway.context import RequestContext
-from rockstar_serving.gateway.errors import HttpResponse
 from rockstar_serving.gateway.observers import Observer
 from tests.unit.gateway.conftest import post
-from tfs_api.status import Code
 
 
 def test_the_remaining_time_goes_upstream(http, server):
@@ -37,75 +31,6 @@ def test_a_deadline_that_passes_before_the_model_is_called(http, server):
     assert response.status_code == 504
     assert "1e-09 s" in response.get_json()["detail"]
     assert not server.batches
-
-
-@pytest.mark.parametrize(
-    "timeout", ["", "0", "-1", "x", "nan", "inf", "61", "1_0", "٣", "10s", "1e400"]
-)
-def test_a_timeout_that_is_no_time(http, timeout):
-    response = post(http, X_Request_Timeout=timeout)
-    assert response.status_code == 400
-    problem = response.get_json()
-    assert problem["field"] == "X-Request-Timeout"
-    assert problem["expected"] == "seconds above 0, at most 60"
-    assert problem["request_id"] == response.headers["X-Request-ID"]
-
-
-def terse(problem) -> HttpResponse:
-    document = {"error": problem.detail, "code": problem.code and problem.code.name}
-    return HttpResponse(msgspec.json.encode(document))
-
-
-class Echo:
-    """An API that raises `failure`."""
-
-    def __init__(self, **settings) -> None:
-        blueprint = Blueprint("echo", __name__)
-        blueprint.post("/echo/fail")(self.fail)
-        self.api = Api("echo", blueprint, render=terse, prefix="/echo/", **settings)
-        self.failure: Exception = RuntimeError("secret")
-
-    def fail(self):
-        raise self.failure
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "headers", "status", "says"),
-    [
-        ("GET", "/echo/fail", {}, 405, "does not take GET"),
-        ("GET", "/echo/nowhere", {}, 404, "nothing at /echo/nowhere"),
-        ("POST", "/echo/fail", {"X-Request-Timeout": "x"}, 400, "X-Request-Timeout"),
-        ("POST", "/echo/fail", {}, 500, "request id"),
-    ],
-)
-def test_each_api_has_its_error_format(
-    config, server, method, path, headers, status, says, create_gateway
-):
-    http = create_gateway(config, server, apis=(*APIS, Echo().api)).test_client()
-    response = http.open(path, method=method, headers=headers)
-    assert response.status_code == status
-    assert set(response.get_json()) == {"error", "code"}
-    assert says in response.get_json()["error"]
-    assert response.headers["X-Request-ID"]
-    assert "Allow" in response.headers or status != 405
-    # The others keep theirs.
-    assert http.get("/nowhere").mimetype == "application/problem+json"
-
-
-@pytest.mark.parametrize(
-    ("code", "relayed", "kept"),
-    [(Code.INVALID_ARGUMENT, 400, 502), (Code.NOT_FOUND, 404, 502), (Code.INTERNAL, 500, 502)],
-)
-def test_errors_of_the_model_server_are_relayed_by_some_apis(
-    config, server, code, relayed, kept, create_gateway
-):
-    for relays, status in ((True, relayed), (False, kept)):
-        echo = Echo(relays=relays)
-        echo.failure = call_error(code, "its words")
-        http = create_gateway(config, server, apis=(*APIS, echo.api)).test_client()
-        response = http.post("/echo/fail")
-        assert response.status_code == status
-        assert ("its words" in response.text) == (status < 500)
 
 
 class Broken(Observer):

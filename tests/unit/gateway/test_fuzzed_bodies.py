@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
-from tests.images import bomb
-from tests.table_models import table_classifier
 from tfs_api.open_inference import DATATYPES
 
 TAKEN_OR_REFUSED = (200, 400, 413)
@@ -293,61 +290,3 @@ def test_oip_header_lengths(shared_http, length):
 def test_rest_documents(shared_http, verb, body):
     response = shared_http.post(f"/v1/models/table:{verb}", data=body)
     assert response.status_code in TAKEN_OR_REFUSED, response.text
-
-
-def of_json(text):
-    return {"data": text, "content_type": "application/json"}
-
-
-LONG, SHORT = '"' + "a" * 20_000 + '"', ',"b"' * 40_000
-BOMBS = {
-    # NumPy would make each text as long as the longest.
-    "a long text among short ones": ("/predict/toy", of_json(f'{{"instances": [[{LONG}{SHORT}]]}}')),
-    "the same as a tensor": (
-        "/v2/models/toy/infer",
-        of_json(f'{{"inputs": [{{"name": "image", "shape": [1], "datatype": "FP32", "data": [{LONG}{SHORT}]}}]}}'),
-    ),
-    "the same for TensorFlow Serving": (
-        "/v1/models/toy:predict",
-        of_json(f'{{"instances": [[{LONG}{SHORT}]]}}'),
-    ),
-    "gzip that unpacks to much": (
-        "/v1/models/toy:predict",
-        {"data": gzip.compress(bytes(100_000_000)), "headers": {"Content-Encoding": "gzip"}},
-    ),
-    "more examples than there may be": ("/predict/toy", of_json('{"instances": [1' + ",1" * 90_000 + "]}")),
-    "more rows than there may be": ("/predict/table", {"data": "a\n" + "1\n" * 90_000, "content_type": "text/csv"}),
-    "many columns": (
-        "/predict/table",
-        {"data": ",".join(map(str, range(30_000))) + "\n1\n", "content_type": "text/csv"},
-    ),
-    "empty rows in an array": (
-        "/predict/toy",
-        {"data": npy_with(header((2**31 - 1, 0, 0, 0))), "content_type": "application/x-npy"},
-    ),
-    "many arrays in an archive": (
-        "/predict/toy",
-        {"data": zipped(zipfile.ZIP_STORED, *[npy(ARRAY[:1, :1, 0])] * 700), "content_type": "application/x-npz"},
-    ),
-    "an archive that unpacks to much": (
-        "/predict/toy",
-        {"data": zipped(zipfile.ZIP_DEFLATED, bytes(100_000_000)), "content_type": "application/x-npz"},
-    ),
-    "an image of many pixels": ("/predict/toy", {"data": bomb(), "content_type": "image/png"}),
-    "nested lists": ("/predict/toy", of_json('{"instances": ' + "[" * 199_000)),
-    "empty lists": ("/predict/toy", of_json('{"instances": [[[]' + ",[]" * 60_000 + "]]}")),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("path", "request_"), BOMBS.values(), ids=BOMBS.keys())
-def test_memory_stays_within_a_multiple_of_the_body(http, server, path, request_):
-    server.others = {"table": table_classifier()}
-    http.get("/livez")  # one-time initialization is done
-    tracemalloc.start()
-    try:
-        response = http.post(path, **request_)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert response.status_code in (400, 413), response.text
-    assert peak < 80 * 200_000

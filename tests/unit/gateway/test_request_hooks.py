@@ -69,11 +69,6 @@ def test_time_in_the_queue_counts(app, server, notes):
     assert len(server.batches) == 1
 
 
-def test_there_is_room_again(full, server):
-    server.proceed.set()
-    until(lambda: post(full.test_client(), data=LARGE).status_code == 200)
-
-
 @pytest.mark.parametrize(
     ("proxies", "address", "trusted"),
     [

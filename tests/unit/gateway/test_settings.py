@@ -51,6 +51,9 @@ def test_defaults_environment_and_options_in_rising_order(monkeypatch):
         ("ROCKSTAR_UPSTREAM_CA", __file__, "expected PEM files"),
         ("ROCKSTAR_UPSTREAM_CERTIFICATE", __file__, "upstream_ca: expected a file"),
         ("ROCKSTAR_UPSTREAM_KEY", __file__, "upstream_ca: expected a file"),
+        ("ROCKSTAR_CORS_ORIGINS", "example.org", "ROCKSTAR_CORS_ORIGINS: expected sites such as https://example.org"),
+        ("ROCKSTAR_CORS_ORIGINS", "https://example.org/", "without a path"),
+        ("ROCKSTAR_RATE_LIMIT", "often", "ROCKSTAR_RATE_LIMIT: expected a rate such as 100/minute"),
     ],
 )  # fmt: skip
 def test_a_bad_setting_is_named(monkeypatch, variable, value, says):

@@ -10,36 +10,17 @@ from werkzeug.test import EnvironBuilder
 
 from rockstar_client.backend import Metadata, TensorResponse
 from rockstar_client.errors import call_error
-from rockstar_contract.contract import Contract
 from tests.contracts import make_contract
-from tests.unit.gateway.conftest import FakeServer, toy_probabilities
+from tests.unit.gateway.conftest import FakeServer
 from tfs_api.signature import Signature, TensorSpec, signature_def
 from tfs_api.status import Code
 
 IMAGES = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
 
 
-def probabilities(contract: Contract) -> np.ndarray:
-    return toy_probabilities(IMAGES, contract)
-
-
 def seen(notes):
     """Model, version, number of examples and status of each request."""
     return [(each.model, each.version, each.instances, status) for each, status in notes.answers]
-
-
-@pytest.mark.parametrize("where", ["toy", "toy/versions/1", "toy/labels/stable"])
-@pytest.mark.parametrize(
-    ("asked", "answered"), [("instances", "predictions"), ("inputs", "outputs")]
-)
-def test_predict(http, server, where, asked, answered):
-    server.labels = {"stable": 1}
-    response = http.post(f"/v1/models/{where}:predict", json={asked: IMAGES.tolist()})
-    assert (response.status_code, response.mimetype) == (200, "application/json")
-    assert list(response.get_json()) == [answered]
-    np.testing.assert_allclose(
-        response.get_json()[answered], probabilities(server.versions[1]), rtol=1e-5
-    )
 
 
 def test_observers_get_model_version_and_phases(config, server, notes, create_gateway):
@@ -143,20 +124,6 @@ def test_classify_and_regress(http, method, body, results):
     assert (response.status_code, response.get_json()) == (200, {"results": results})
 
 
-def test_status_and_metadata(http, server):
-    fine = {"error_code": "OK", "error_message": ""}
-    available = {"version": "1", "state": "AVAILABLE", "status": fine}
-    assert http.get("/v1/models/toy").get_json() == {"model_version_status": [available]}
-    metadata = http.get("/v1/models/toy/versions/1/metadata").get_json()
-    assert metadata["model_spec"] == {"name": "toy", "signature_name": "", "version": "1"}
-    signatures = metadata["metadata"]["signature_def"]["signature_def"]
-    assert signatures["serving_default"]["inputs"]["image"]["dtype"] == "DT_FLOAT"
-
-
-def test_models_are_listed_by_the_gateway(http):
-    assert http.get("/v1/models").get_json()["models"][0]["model"] == "toy"
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "error"),
     [
@@ -256,15 +223,6 @@ def test_routes_are_followed(config, server, notes, tmp_path, create_gateway):
         body = {"inputs": IMAGES.tolist()}
         assert http.post(f"/v1/models/{model}:predict", json=body).status_code == 200
     assert [version for _, version, _, _ in seen(notes)] == [1, 2, 1]
-
-
-def test_preflight_requests(config, server, create_gateway):
-    changed = dataclasses.replace(config, cors_origins=("https://page.example",))
-    http = create_gateway(changed, server).test_client()
-    headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
-    response = http.options("/v1/models/toy:predict", headers=headers)
-    assert response.status_code == 200
-    assert response.headers["Access-Control-Allow-Methods"] == "GET, POST"
 
 
 def test_a_wsgi_server_that_does_not_keep_the_url(http):
