@@ -13,13 +13,12 @@ from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ModelConfig
-from rockstar_serving.model_server.options import EngineOptions, GrpcOptions, ServerOptions
+from rockstar_serving.model_server.options import EngineOptions, ServerOptions
 from rockstar_serving.model_server.server import ModelServer
 from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
 from tests.end_to_end.heldout import held_out
 from tests.images import encoded, png
-from tests.waiting import until
 
 LITERT = EngineOptions(prefer_tflite=True)
 IMAGE = png(load("digits").images[0, :, :, 0])
@@ -93,38 +92,6 @@ def test_a_photo_of_ink_on_paper_is_the_same_digit(http):
         response = predict(http, data, "/predict/cnn?threshold=0", "image/jpeg")
         right += response.get_json()["predictions"][0]["label"] == str(label)
     assert right >= 34
-
-
-def test_an_expired_deadline_is_a_504_and_the_next_request_succeeds(model_server):
-    with TFServingClient(model_server.grpc_address) as upstream:
-        config = GatewayConfig(
-            upstream=model_server.grpc_address, models=CLASSIFIERS, request_timeout=1e-6
-        )
-        late = create_app(config, upstream).test_client()
-        response = predict(late)
-        assert response.status_code == 504
-        assert response.get_json()["title"] == "Gateway Timeout"
-        in_time = create_app(GatewayConfig(model_server.grpc_address, CLASSIFIERS), upstream)
-        assert predict(in_time.test_client()).status_code == 200
-
-
-def test_the_model_server_goes_and_comes_back(trained_models, tmp_path):
-    models = (ModelConfig("cnn", trained_models.workdir / "models" / "cnn"),)
-    with ModelServer(ServerOptions(models, engine=LITERT)) as first:
-        port = first.grpc_port
-        upstream = TFServingClient(first.grpc_address)
-        http = create_app(GatewayConfig(first.grpc_address, ("cnn",)), upstream).test_client()
-        before = predict(http)
-        assert before.status_code == 200
-    down = predict(http)
-    assert down.status_code == 503
-    assert down.headers["Retry-After"]
-    assert http.get("/readyz").status_code == 503
-    with ModelServer(ServerOptions(models, grpc=GrpcOptions(port), engine=LITERT)):
-        # gRPC waits a moment before it reconnects.
-        until(lambda: predict(http).status_code == 200, what="recovery")
-        assert predict(http).get_json() == before.get_json()
-    upstream.close()
 
 
 def test_a_renamed_version_folder_is_known_by_its_new_number(trained_models, tmp_path):

@@ -147,13 +147,6 @@ def busy_server():
     return grpc_server.Server()
 
 
-def test_a_busy_server_is_called_again(busy_server):
-    with running(busy_server) as address, TFServingClient(address) as client:
-        busy_server.failures = [BUSY] * 2
-        client.predict(QUERY)
-        assert len(busy_server.metadata) == 3
-
-
 def test_retries_are_throttled_while_most_calls_fail(busy_server):
     with running(busy_server) as address, TFServingClient(address) as client:
         busy_server.failures = [BUSY] * 1000

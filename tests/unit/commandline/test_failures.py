@@ -56,6 +56,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("serve --models absent", 1, "train one: rockstar train cnn"),
         ("serve --models {models} --port {taken}", 1, "choose another with --port"),
         ("serve --models {models} --port 0 --grpc-port {taken}", 1, "choose another with --grpc-"),
+        ("serve --models {models} --port 0 --rest-port {taken}", 1, "choose another with --rest-"),
         ("serve --models {models} --port 99999", 2, "0<=x<=65535"),
         ("serve --models {models} --port 0 --grpc-port 0 --rest-port 0 --model x", 1, "holds cnn"),
         ("serve --tfserving nowhere --model cnn --port 0", 1, "expected HOST:PORT"),

@@ -13,7 +13,6 @@ from rockstar_contract.contract import (
     label_probabilities,
     to_values,
 )
-from rockstar_contract.preprocessing import Resize
 from tests.contracts import make_contract
 from tests.table_models import regression, table_classifier
 
@@ -90,13 +89,6 @@ def test_a_missing_field_is_named():
     del incomplete["labels"]
     with pytest.raises(ContractError, match="labels"):
         Contract.from_json(json.dumps(incomplete))
-
-
-def test_contracts_cannot_be_changed():
-    with pytest.raises(AttributeError):
-        make_contract().version = 2
-    with pytest.raises(AttributeError):
-        Resize(height=2, width=2).height = 3
 
 
 def test_output_depends_on_task():

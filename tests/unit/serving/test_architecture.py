@@ -85,7 +85,7 @@ def test_serving_never_imports_training():
         "rockstar_serving.serve, rockstar_cli.serve, rockstar_cli.predict, rockstar_cli.train, rockstar_cli.transfer, rockstar_cli.runs, rockstar_cli.lecture, rockstar_cli.__main__",
         "rockstar_serving.local_model, rockstar_cli.engines",
         "rockstar_cli.registry, rockstar_cli.explain, rockstar_cli.bench, rockstar_cli.check",
-        "rockstar_training.config, rockstar_training.datasets, rockstar_training.prepared_data, rockstar_training.indexed_job",
+        "rockstar_training.config, rockstar_training.datasets, rockstar_training.prepared_data, rockstar_training.indexed_job, rockstar_training.progress",
     ],
 )
 def test_tensorflow_stays_out(modules):

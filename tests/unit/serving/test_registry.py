@@ -3,7 +3,7 @@
 import pytest
 
 from rockstar_contract.version_folders import held_versions, served_versions
-from rockstar_serving.model_folder import ModelFolderError, edit_labels, read_labels
+from rockstar_serving.model_folder import edit_labels, read_labels
 from rockstar_serving.registry import (
     RegistryError,
     dangling_labels,
@@ -187,15 +187,6 @@ def test_labels_that_point_to_nothing(models):
         book.move("cnn", "canary", 7, [])
     (sentence,) = dangling_labels(models)
     assert sentence.startswith("cnn has the label canary on version 7, which is missing")
-
-
-@pytest.mark.parametrize(
-    "use", [list_versions, lambda m: list(verify(m)), lambda m: promote(m, "cnn", 1, "stable")]
-)
-def test_the_error_for_an_empty_folder_names_the_fix(tmp_path, use):
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(ModelFolderError, match="rockstar train"):
-            use(folder)
 
 
 @pytest.fixture

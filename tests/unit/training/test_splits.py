@@ -22,15 +22,6 @@ def split(dataset, fraction, seed):
     return dataset.split(Fractions(fraction, 0, seed))
 
 
-def test_split_is_disjoint_complete_and_repeatable(digits):
-    first, again = split(digits, 0.2, seed=3), split(digits, 0.2, seed=3)
-    np.testing.assert_array_equal(first.test, again.test)
-    np.testing.assert_array_equal(first.train, again.train)
-    both = np.concatenate([first.train, first.test])
-    np.testing.assert_array_equal(np.sort(both), np.arange(1797))
-    assert len(first.test) == 360
-
-
 def test_split_holds_the_same_share_of_every_label_out(digits):
     held_out = digits.labels[split(digits, 0.2, seed=3).test]
     share = np.bincount(held_out) / np.bincount(digits.labels)

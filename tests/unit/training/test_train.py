@@ -6,15 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
 
-from rockstar_training import datasets
-from rockstar_training.config import CLASSIFIERS, config_for, read_config
-from rockstar_training.datasets import prepare_images
+from rockstar_training.config import config_for, read_config
 from rockstar_training.errors import ConfigError, TrainingError
 from rockstar_training.prepared_data import prepare_data
 from rockstar_training.progress import Epoch, summarize
@@ -112,18 +109,6 @@ def test_accuracy_of_the_default_models(trained_models, model, least):
     result = trained_models.results[model]
     assert result.metrics["test_accuracy"] >= least
     assert result.contract.metrics == result.metrics
-
-
-@pytest.mark.parametrize("model", CLASSIFIERS)
-def test_ink_on_white_gets_the_same_labels(trained_models, model):
-    result = trained_models.results[model]
-    images = 255 - datasets.load("digits").images[result.test.indices]
-    tensors = prepare_images(images, result.contract.input)
-    interpreter = Interpreter(model_path=str(result.folder / "model.tflite"))
-    answers = interpreter.get_signature_runner("serving_default")(image=tensors)
-    np.testing.assert_array_equal(
-        answers["probabilities"].argmax(axis=1), result.test.outputs.argmax(axis=1)
-    )
 
 
 def test_cross_validation_comes_before_the_final_model(tmp_path):

@@ -82,16 +82,6 @@ def test_links_are_followed_but_not_in_circles(folder):
     assert "No such file" in content(found["gone.png"])
 
 
-@pytest.mark.parametrize(
-    "name", [b'a,b".png', b"new\nline.png", b"\xff\xfe.png", "é\u2028.png".encode()]
-)
-def test_names_may_have_any_bytes(tmp_path, name):
-    (tmp_path / os.fsdecode(name)).write_bytes(b"x")
-    (found,) = items(tmp_path)
-    assert os.fsencode(found.name).endswith(b"/" + name)
-    assert found.read() == b"x"
-
-
 def test_a_pipe_fails_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert [content(item) for item in items(tmp_path)] == ["a file | something else"]
