@@ -82,8 +82,11 @@ _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ENTROPY_CODED_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Of TIFF: the type of 16-bit values, tags, and sample formats besides integers.
 _SHORT = 3
-_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
+_BITS_PER_SAMPLE, _COMPRESSION, _SAMPLES_PER_PIXEL = 258, 259, 277
+_PLANES, _SAMPLE_FORMAT = 284, 339
 _OTHER_SAMPLES = {3: "float", 5: "complex integer", 6: "complex float"}
+# Bits of integers that Pillow reads, alone and in several channels.
+_BITS, _BITS_OF_CHANNELS = (1, 2, 4, 8, 12, 16, 32), (8, 16)
 # Without WebP, which browsers do not rotate, and TIFF, which Pillow rotates.
 _ROTATED_BY_EXIF = ("JPEG", "MPO", "PNG", "AVIF")
 _TRANSPOSITIONS = {
@@ -147,13 +150,6 @@ def decode_image(
         raise refused.error from None
     except Exception as error:
         # Pillow's decoders raise all kinds of exceptions for damaged files.
-        if kind == "TIFF" and (samples := _unsupported_samples(data)):
-            raise InvalidInputError(
-                field,
-                expected="a TIFF of 8-bit or 16-bit samples, or of one channel of float32",
-                got=f"one of {samples}",
-                hint="convert it, or save it as PNG",
-            ) from error
         try:
             repaired = _repair(data, kind)
             return _decode(repaired, kind, field, max_pixels, reserve, repaired=True)
@@ -165,7 +161,7 @@ def decode_image(
             raise InvalidInputError(
                 field,
                 expected="a whole image",
-                got=f"a damaged or truncated {kind} ({len(data):,} bytes)",
+                got=f"a damaged, truncated or unusual {kind} ({len(data):,} bytes)",
                 hint="check that the upload is complete, or save it again as PNG or JPEG",
             ) from error
 
@@ -268,9 +264,15 @@ def _decode(
     if image.info.get("default_image"):
         # An APNG's first image is for programs without animations; browsers do not show it.
         image.seek(1)
+    frame = image.tile[0].extents if kind == "GIF" and image.tile else None
     image.load()
     if kind == "JPEG" and repaired and _is_truncated(image):
         raise EOFError("no data for the last block")
+    if frame not in (None, (0, 0, width, height)):
+        # Around a smaller first frame browsers show nothing, and Pillow a color.
+        shown = image.crop(frame).convert("RGBA")
+        image = Image.new("RGBA", image.size)
+        image.paste(shown, frame)
     exif = image.info.get("exif", b"") if image.format in _ROTATED_BY_EXIF else b""
     image = _plain(image) if factor == 1 else _reduce(image, factor)
     if image.mode in ("I", "F"):
@@ -309,6 +311,13 @@ def _prepared(data: bytes, kind: str, field: str, max_pixels: int) -> bytes:
             _require_size(width, height, field, max_pixels)
     if kind == "TIFF":
         _require_few_values(data, field)
+        if samples := _unsupported_samples(data):
+            raise InvalidInputError(
+                field,
+                expected="a TIFF of 8-bit or 16-bit samples, or of one channel of float32",
+                got=f"one of {samples}",
+                hint="convert it, or save it as PNG",
+            )
     if kind == "JPEG":
         _require_few_segments(data)
     if kind == "BMP" and data[30:34] in _RUN_LENGTHS and len(data) > _MAX_RUN_LENGTHS:
@@ -503,11 +512,14 @@ def _unsupported_samples(tiff: bytes) -> str:
     values = {tag: value for tag, _, value in _shorts(tiff)}
     bits, samples = values.get(_BITS_PER_SAMPLE, 1), values.get(_SAMPLES_PER_PIXEL, 1)
     kind = values.get(_SAMPLE_FORMAT, 1)
-    is_integer = kind not in _OTHER_SAMPLES
-    if (is_integer and bits <= 16) or (samples == 1 and bits == 32 and kind in (1, 2, 3)):
-        return ""
     name = f"{bits}-bit {_OTHER_SAMPLES.get(kind, 'integer')}"
-    return name if samples == 1 else f"{samples} channels of {name}"
+    if samples == 1:
+        is_float = kind == 3 and bits == 32
+        return "" if is_float or (kind not in _OTHER_SAMPLES and bits in _BITS) else name
+    if values.get(_PLANES) == 2 and bits == 16 and values.get(_COMPRESSION) == 1:
+        return f"{samples} planes of {name}, not compressed"  # Pillow takes the bytes for 8-bit
+    is_read = kind not in _OTHER_SAMPLES and bits in _BITS_OF_CHANNELS
+    return "" if is_read else f"{samples} channels of {name}"
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -517,6 +529,8 @@ def _plain(image: Image.Image) -> Image.Image:
         return image.convert("I")
     if mode in ("I", "F"):
         return image
+    if mode == "La":
+        return image.convert("LA").convert("RGBA")
     if image.has_transparency_data:
         return image if mode == "RGBA" else image.convert("RGBA")
     if mode in ("L", "RGB"):

@@ -216,7 +216,7 @@ def test_png_without_last_chunk():
     data = png(seven())
     for cut in (12, 5):
         assert is_like(decode_image(data[:-cut]), seven())
-    with pytest.raises(InvalidInputError, match="damaged or truncated PNG"):
+    with pytest.raises(InvalidInputError, match="damaged, truncated or unusual PNG"):
         decode_image(data[:-60])
 
 
@@ -226,7 +226,7 @@ def test_jpeg_without_last_marker():
     assert is_like(decode_image(whole[:-2]), decode_image(whole)[:, :, 0])
     progressive = jpeg(noise, progressive=True)
     for cut in (whole[:-400], whole[: len(whole) // 2], progressive[: len(progressive) // 2]):
-        with pytest.raises(InvalidInputError, match="damaged or truncated JPEG"):
+        with pytest.raises(InvalidInputError, match="damaged, truncated or unusual JPEG"):
             decode_image(cut)
 
 
@@ -358,6 +358,14 @@ def test_first_frame_of_an_animation(format):
     assert is_like(decode_image(saved(first, format, save_all=True, append_images=more)), seven())
 
 
+def test_nothing_is_around_a_first_frame_that_is_smaller_than_its_gif():
+    data = encoded(np.zeros((4, 4), np.uint8), "GIF")
+    decoded = decode_image(data[:6] + struct.pack("<HH", 6, 5) + data[10:])[..., 0]
+    np.testing.assert_array_equal(
+        decoded, np.pad(np.zeros((4, 4)), ((0, 1), (0, 2)), constant_values=255)
+    )
+
+
 def test_default_image_of_an_animated_png_is_ignored():
     other, *frames = (Image.fromarray(each) for each in (255 - seven(), seven(), 255 - seven()))
     data = saved(other, save_all=True, append_images=frames, default_image=True)
@@ -455,7 +463,7 @@ def test_compressed_texts_of_a_png_are_not_decompressed():
 
 def test_pngs_of_very_many_chunks_are_rejected():
     whole = png(seven())
-    with pytest.raises(InvalidInputError, match="a damaged or truncated PNG"):
+    with pytest.raises(InvalidInputError, match="a damaged, truncated or unusual PNG"):
         decode_image(whole[:33] + chunk(b"abCd", b"") * 60_000 + whole[33:])
     assert np.array_equal(decode_image(whole + bytes(1_000_000)), decode_image(whole))
 
@@ -463,7 +471,7 @@ def test_pngs_of_very_many_chunks_are_rejected():
 @pytest.mark.parametrize("segment", [b"\xff\xe1\0\x02", b"\xff"])
 def test_jpegs_of_very_many_segments_are_rejected(segment):
     whole = jpeg(seven())
-    with pytest.raises(InvalidInputError, match="a damaged or truncated JPEG"):
+    with pytest.raises(InvalidInputError, match="a damaged, truncated or unusual JPEG"):
         decode_image(whole[:2] + segment * 60_000 + whole[2:])
     assert decode_image(whole[:2] + segment * 60 + whole[2:]).shape == (64, 64, 1)
 
@@ -478,7 +486,7 @@ def test_large_run_length_encoded_bmps_are_rejected():
 def test_gifs_of_very_many_comments_are_rejected():
     whole = encoded(seven(), "GIF")
     palette = 13 + 3 * 2 ** ((whole[10] & 7) + 1)
-    with pytest.raises(InvalidInputError, match="a damaged or truncated GIF"):
+    with pytest.raises(InvalidInputError, match="a damaged, truncated or unusual GIF"):
         decode_image(whole[:palette] + b"!\xfe\x01x\0" * 60_000 + whole[palette:])
 
 
@@ -568,7 +576,7 @@ def test_heic_without_its_library(monkeypatch):
         decode_image(data)
 
 
-def tiff(pixels: np.ndarray, sample_format: int, channels: int = 1) -> bytes:
+def tiff(pixels: np.ndarray, sample_format: int, channels: int = 1, *more: tuple) -> bytes:
     """A TIFF of samples in NumPy's type; Pillow cannot write all of them."""
     data, (height, width) = pixels.tobytes(), pixels.shape
     width //= channels
@@ -576,7 +584,7 @@ def tiff(pixels: np.ndarray, sample_format: int, channels: int = 1) -> bytes:
     bits = 8 * pixels.dtype.itemsize
     tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8)]
     tags += [(277, channels)]
-    tags += [(278, height), (279, len(data)), (339, sample_format)]
+    tags += [(278, height), (279, len(data)), *more, (339, sample_format)]
     entries = [struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags]
     head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}I", 8 + len(data))
     return head + data + struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
@@ -599,6 +607,7 @@ def test_tiffs_of_several_sample_formats(dtype, sample_format, top):
         ("<f2", 3, "16-bit float"),
         ("<u8", 1, "64-bit integer"),
         ("<c8", 6, "64-bit complex float"),
+        ("V3", 1, "24-bit integer"),
     ],
 )
 def test_the_error_for_a_tiff_of_unsupported_samples_names_them(dtype, sample_format, name):
@@ -611,13 +620,27 @@ def test_the_error_for_a_tiff_of_unsupported_samples_names_them(dtype, sample_fo
     assert caught.value.got == f"one of {name}"
 
 
-def test_the_error_for_a_tiff_of_several_channels_of_floats_names_them():
-    with pytest.raises(InvalidInputError, match="got one of 3 channels of 32-bit float; convert"):
-        decode_image(tiff(np.zeros((2, 6), "<f4"), 3, channels=3))
+@pytest.mark.parametrize(
+    ("dtype", "sample_format", "more", "name"),
+    [
+        ("<f4", 3, [], "3 channels of 32-bit float; convert"),
+        # Pillow would decode their first bytes.
+        ("<u2", 1, [(284, 2)], "3 planes of 16-bit integer, not compressed; convert"),
+    ],
+)
+def test_the_error_for_a_tiff_of_several_channels_names_them(dtype, sample_format, more, name):
+    with pytest.raises(InvalidInputError, match=f"got one of {name}"):
+        decode_image(tiff(np.zeros((2, 6), dtype), sample_format, 3, *more))
+
+
+def test_a_gray_tiff_of_premultiplied_alpha():
+    gray_and_alpha = np.array([[100, 255, 0, 0, 50, 100]], np.uint8)
+    decoded = decode_image(tiff(gray_and_alpha, 1, 2, (338, 1)))
+    assert decoded[..., 0].tolist() == [[100, 255, 205]]
 
 
 def test_a_truncated_tiff_is_damaged():
     data = tiff(np.zeros((2, 3), np.uint8), 1)
     for end in (9, 40, len(data) - 60):
-        with pytest.raises(InvalidInputError, match="a damaged or truncated TIFF"):
+        with pytest.raises(InvalidInputError, match="a damaged, truncated or unusual TIFF"):
             decode_image(data[:end])
