@@ -254,6 +254,11 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
     return dialect, 0
 
 
+def is_table(text: str) -> bool:
+    """Whether a text looks like a CSV file: a header, and rows of as many values."""
+    return "\n" in text and _fit(find_dialect(text)[0], text[:SAMPLE_SIZE])[0] > 0.9
+
+
 def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
     """The decimal sign of the numbers in some rows, "." or ","; None if they do not show it."""
     decimal = decimal_sign(cell.strip() for row in rows for cell in row)

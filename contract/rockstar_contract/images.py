@@ -264,7 +264,8 @@ def _decode(
     if image.info.get("default_image"):
         # An APNG's first image is for programs without animations; browsers do not show it.
         image.seek(1)
-    frame = image.tile[0].extents if kind == "GIF" and image.tile else None
+    tiles = getattr(image, "tile", None) if kind == "GIF" else None
+    frame = tiles[0].extents if tiles else None
     image.load()
     if kind == "JPEG" and repaired and _is_truncated(image):
         raise EOFError("no data for the last block")

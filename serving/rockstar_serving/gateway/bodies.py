@@ -8,11 +8,12 @@ import base64
 import copy
 import io
 import json
+import re
 import string
 import zipfile
 from math import prod
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from werkzeug.http import parse_options_header
 from rockstar_contract.csv_rows import (
     CSV_ENDINGS,
     SAVE_AS_CSV,
+    is_table,
     read_rows,
     spreadsheet_name,
 )
@@ -52,15 +54,8 @@ HINT = (
 )
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _JSON_TYPES = ("application/json", "text/json")
-_SPREADSHEETS = (
-    "application/vnd.ms-excel",
-    "application/vnd.oasis.opendocument.spreadsheet",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml",
-)
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
-# Defaults of clients: curl sends the second for any data, fetch() the last for any text.
 _FORM_FIELDS = "application/x-www-form-urlencoded"
-_DEFAULT_TYPES = ("", _FORM_FIELDS, "text/plain")
 # Most values of a CSV file: a few bytes each, but many in memory.
 _MAX_CELLS = 500_000
 # For each byte of a CSV file: its text, and the reader's copy with four bytes a character.
@@ -70,8 +65,9 @@ _ARRAY_BYTES = 8
 _ZIP_MEMBER = b"PK\1\2"
 # Characters of base64 that are decoded at a time, which takes a few milliseconds.
 _BASE64_PIECE = 2**20
-# How a browser's canvas exports its image.
-_DATA_URL = "data:image/"
+# How a browser's canvas exports its image, and how base64 of a PNG, JPEG, GIF and WebP begins.
+_BASE64 = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-])")
 
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
@@ -120,23 +116,28 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
     """
     content_type = current.header("content-type") or ""
     mimetype = content_type.partition(";")[0].strip().lower()
-    if mimetype.startswith(_RAW_TYPES):
-        examples = _file(whole_body(current, config), "body", config)
-    elif mimetype == "multipart/form-data":
+    if mimetype == "multipart/form-data":
         examples = _form_files(content_type, current, config)
     elif mimetype in _JSON_TYPES or mimetype.endswith("+json"):
         examples = _json_examples(whole_body(current, config), config)
     elif mimetype in CSV_TYPES:
         charset = parse_options_header(content_type)[1].get("charset")
         examples = _rows(whole_body(current, config), "body", config, charset)
-    elif mimetype in _DEFAULT_TYPES and (
-        found := _recognized(whole_body(current, config), mimetype, config)
-    ):
-        examples = found
     else:
-        hint = SAVE_AS_CSV if mimetype.startswith(_SPREADSHEETS) else HINT
+        # Clients have defaults: curl sends forms' type for any data, fetch() text/plain for text.
+        body = whole_body(current, config)
+        examples = _recognized(body, "body", config)
+        if not examples and mimetype == _FORM_FIELDS:
+            for name, value in parse_qsl(body.decode()):
+                # An unescaped "+" was read as a space, which base64 does not have.
+                text = value.replace(" ", "+") if value.startswith(_BASE64) else value
+                if is_text(text.encode()):
+                    examples += _recognized(text.encode(), name, config)
+        if not examples and (mimetype.startswith(_RAW_TYPES) or not body):
+            examples = _file(body, "body", config)
+    if not examples:
         raise UnsupportedTypeError(
-            "Content-Type", expected=TYPES, got=mimetype or "none", hint=hint
+            "Content-Type", expected=TYPES, got=mimetype or "none", hint=HINT
         )
     require_few(len(examples), config)
     return examples
@@ -189,21 +190,16 @@ def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
         ) from error
 
 
-def _recognized(body: bytes, mimetype: str, config: GatewayConfig) -> list[NamedExample]:
-    """Recognize a body by its content; empty if it is unknown text."""
-    if body.lstrip().startswith(b"{"):
-        return _json_examples(body, config)
-    if not is_text(body):
-        return _file(body, "body", config)
-    fields = [("body", body.decode())]
-    if mimetype == _FORM_FIELDS:
-        # An unescaped "+" was read as a space, which base64 does not have.
-        fields = [(name, text.replace(" ", "+")) for name, text in parse_qsl(body.decode())]
-    return [
-        NamedExample(name, _from_base64(text, name))
-        for name, text in fields
-        if text.startswith(_DATA_URL)
-    ]
+def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
+    """Read a file or text by its content; empty if it is unknown text."""
+    if not is_text(data):
+        return _file(data, field, config)
+    if _JSON.match(data):
+        return _json_examples(data, config)
+    text = data.decode()
+    if text.startswith(_BASE64):
+        return [NamedExample(field, _from_base64(text, field))]
+    return _rows(data, field, config, "utf-8") if is_table(text) else []
 
 
 def _form_files(
@@ -217,8 +213,9 @@ def _form_files(
         if part.content_type in CSV_TYPES or (part.filename or "").lower().endswith(CSV_ENDINGS):
             files += _rows(part.data, part.label, config, part.charset)
         elif not part.is_text:
-            files += _file(part.data, part.label, config)
-        elif (text := part.data.decode()).startswith(_DATA_URL):
+            recognized = _recognized(part.data, part.label, config)
+            files += recognized or _file(part.data, part.label, config)
+        elif (text := part.data.decode()).startswith(_BASE64):
             files.append(NamedExample(part.label, _from_base64(text, part.label)))
     if not files:
         names = ", ".join(sorted({part.name for part in parts}))
@@ -246,7 +243,7 @@ def _rows(
 
 
 def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
-    """Read `{"instances": [example, …]}` or `{"inputs": {name: [value, …]}}`."""
+    """Read `{"instances": [example, …]}`, `{"inputs": {name: [value, …]}}`, or a data frame."""
     if not body:
         raise InvalidInputError("body", expected='{"instances": […]}', got="0 bytes")
     try:
@@ -261,31 +258,52 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
             reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
             got, hint = f"something else ({reason})", ""
         raise InvalidInputError("body", expected="JSON", got=got, hint=hint) from error
-    if isinstance(document, dict) and set(document) == {"inputs"}:
-        return _columns(document["inputs"], config)
-    if not isinstance(document, dict) or set(document) != {"instances"}:
-        names = ", ".join(f"“{name}”" for name in document) if isinstance(document, dict) else ""
-        raise InvalidInputError(
-            "body",
-            expected='an object with just "instances"',
-            got=names or _json_type(document),
-            hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
-        )
-    instances = document["instances"]
+    name, instances = _listed(document)
+    if name == "inputs" and not isinstance(instances, list):
+        return _columns(instances, config)
     if not isinstance(instances, list) or not instances:
         raise InvalidInputError(
-            "instances", expected="a list with one or more examples", got=_json_type(instances)
+            name, expected="a list with one or more examples", got=_json_type(instances)
         )
     require_few(len(instances), config)
     examples = []
     for index, value in enumerate(instances):
-        field = f"instances[{index}]"
+        field = f"{name}[{index}]"
         try:
             examples.append(_instance(value, field))
         except InvalidInputError as error:
             # A copy: the traceback would keep the body in a reference cycle.
             examples.append(NamedExample(field, copy.copy(error)))
     return examples
+
+
+def _listed(document: Any) -> tuple[str, Any]:
+    """The name and the value of the examples, as for TensorFlow Serving, pandas or MLflow."""
+    if isinstance(document, list):
+        return "instances", document
+    match document:
+        case {"columns": list(columns), "data": list(rows), **rest} if rest.keys() <= {"index"}:
+            return "data", [_row(row, columns, f"data[{n}]") for n, row in enumerate(rows)]
+        case {"dataframe_split": split} if len(document) == 1:
+            return _listed(split)
+        case {"instances": examples} | {"inputs": examples} | {"dataframe_records": examples} if (
+            len(document) == 1
+        ):
+            return next(iter(document)), examples
+    names = ", ".join(f"“{name}”" for name in document) if isinstance(document, dict) else ""
+    raise InvalidInputError(
+        "body",
+        expected='an object with just "instances"',
+        got=names or _json_type(document) + ", as JSON encoded twice" * isinstance(document, str),
+        hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
+    )
+
+
+def _row(values: Any, columns: list[Any], field: str) -> dict[str, Any]:
+    if not isinstance(values, list) or len(values) != len(columns):
+        got = f"{len(values)} values" if isinstance(values, list) else _json_type(values)
+        raise InvalidInputError(field, expected=f"{len(columns)} values, as columns", got=got)
+    return dict(zip(map(str, columns), values, strict=True))
 
 
 def _parsed(body: bytes) -> Any:
@@ -366,6 +384,7 @@ def _from_base64(text: str, field: str) -> bytes:
             raise InvalidInputError(
                 field, expected="a data URL with ;base64, before the data", got=f"“{head[:40]}”"
             )
+        text = unquote(text)
     end = len(text.rstrip(f"={string.whitespace}"))
     decoded, piece = io.BytesIO(), ""
     try:

@@ -96,9 +96,9 @@ def test_json_without_its_content_type(http, kind):
     assert http.post("/predict/toy", data=body, content_type=kind).status_code == 200
 
 
-@pytest.mark.parametrize("kind", UNTOLD)
+@pytest.mark.parametrize("kind", [*UNTOLD, "binary/octet-stream", "application/png"])
 def test_a_file_without_its_content_type(http, kind):
-    """As sent by curl --data-binary."""
+    """As sent by curl --data-binary, and by object stores."""
     assert http.post("/predict/toy", data=PNG, content_type=kind).status_code == 200
 
 
@@ -112,10 +112,13 @@ URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
         (URL, None),
         (urlencode({"imgBase64": URL, "model": "toy"}), "application/x-www-form-urlencoded"),
         (f"image={URL}", "application/x-www-form-urlencoded"),
+        (URL.partition(",")[2], None),
+        (urlencode({"image": URL.partition(",")[2]}), "application/x-www-form-urlencoded"),
+        (json.dumps([URL.replace("/", "%2F").replace("+", "%2B")]), "application/json"),
     ],
 )
 def test_the_drawing_of_a_canvas(http, body, kind):
-    """As sent by web pages: a field of a form or only the text, escaped or not."""
+    """As sent by web pages: a field of a form, JSON or only the text, escaped or not."""
     plain = post(http, data=PNG)
     response = http.post("/predict/toy", data=body, content_type=kind)
     assert (response.status_code, response.data) == (200, plain.data)
