@@ -27,7 +27,8 @@ from rockstar_serving.gateway.context import Verdict, context
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import HTTP_STATUS, Code
 
-RETRY_AFTER = {"Retry-After": "1"}
+# Of a gateway that is busy or stopping; a key that has used up its rate has a time of its own.
+RETRY_SOON = {"Retry-After": "1"}
 _INTERNAL = "The gateway failed; its log has the details under this request id."
 # Not among Python's.
 _CANCELLED = HTTP_STATUS[Code.CANCELLED]
@@ -129,7 +130,7 @@ def rejection(verdict: Verdict) -> DeadlineExceededError | ProblemError:
         "The gateway has as many requests as it can take.",
         Code.RESOURCE_EXHAUSTED,
         hint="Try again in a moment, with fewer requests at a time.",
-        headers=RETRY_AFTER,
+        headers=RETRY_SOON,
     )
 
 
@@ -234,7 +235,7 @@ def _failed_call(error: CallError, relays: bool) -> ProblemError:
             "The model server cannot be reached, or has too much to do.",
             Code.UNAVAILABLE,
             hint="Try again in a moment.",
-            headers=RETRY_AFTER,
+            headers=RETRY_SOON,
         )
     if error.code is Code.DEADLINE_EXCEEDED:
         return ProblemError(
@@ -244,7 +245,7 @@ def _failed_call(error: CallError, relays: bool) -> ProblemError:
             hint="Send fewer or smaller inputs, or try again later.",
         )
     if relays and status in _CALLERS:
-        headers = RETRY_AFTER if status == HTTPStatus.TOO_MANY_REQUESTS else {}
+        headers = RETRY_SOON if status == HTTPStatus.TOO_MANY_REQUESTS else {}
         return ProblemError(status, error.message, error.code, headers=headers)
     # Other APIs validate requests before they go upstream: this is not the caller's fault.
     log.error(

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from rockstar_client.backend import Query
 from rockstar_client.errors import CallError, NoContractError
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.errors import RETRY_AFTER, HttpResponse
+from rockstar_serving.gateway.errors import RETRY_SOON, HttpResponse
 from rockstar_serving.gateway.state import gateway
 from tfs_api.status import Code
 
@@ -38,12 +38,12 @@ def ready() -> ResponseReturnValue:
     unless all models are required: the others can be used. Callers see the models of their key.
     """
     if gateway().stopping():
-        return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
+        return jsonify(status="stopping"), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_SOON
     models = {model: probe(model) for model in gateway().served.names}
     visible = {model: models[model] for model in gateway().visible(models)}
     if are_ready(models):
         return jsonify(status="ready", models=visible)
-    return jsonify(status="not ready", models=visible), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER
+    return jsonify(status="not ready", models=visible), HTTPStatus.SERVICE_UNAVAILABLE, RETRY_SOON
 
 
 class ModelState(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,7 +25,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import (
-    RETRY_AFTER,
+    RETRY_SOON,
     HttpResponse,
     ProblemError,
     UnknownNameError,
@@ -411,7 +411,7 @@ def _health(document: dict[str, str | bool]) -> Response:
     response = Response(msgspec.json.encode(document), mimetype="application/json")
     if not document.get("ready", True):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-        response.headers.update(RETRY_AFTER)
+        response.headers.update(RETRY_SOON)
     return response
 
 
