@@ -127,16 +127,19 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
     if max_cells is not None and (cells := text.count(dialect.delimiter)) > max_cells:
         expected = f"at most {max_cells:,} values"
         raise TooLargeError(field, expected=expected, got=f"{cells:,}", hint="send fewer rows")
+    longer = False
     try:
         (_, header), *numbered = _records(text, dialect, above, field, options.get("most"))
         names = name_columns(header, [row for _, row in numbered])
+        longer = 2 * sum(len(row) > len(names) for _, row in numbered) > len(numbered)
         rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
     except InvalidInputError as error:
         # In other encodings, bytes of letters look like delimiters and quotes.
         doubt = "" if encoding else encoding_hint(found)
-        if not doubt or isinstance(error, TooLargeError):
+        if not (longer or doubt) or isinstance(error, TooLargeError):
             raise
-        hint = "; ".join(filter(None, (error.hint, doubt)))
+        title = "the first line must have the names of all columns: delete the lines above it"
+        hint = "; ".join(filter(None, (title if longer else error.hint, doubt)))
         raise InvalidInputError(field, expected=error.expected, got=error.got, hint=hint) from error
     in_header = {name.strip() for name in header}
     return CsvTable(

@@ -19,15 +19,22 @@ MISSING = frozenset(
 # Not missing in a column of categories: the garden of a house may be "none".
 MISSING_NUMBERS = MISSING | {"none", "-", "--", ".", "n.a.", "missing", "unknown"}
 
+_DATES = (
+    *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
+    *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d %Y"),
+    *("%d %B %Y", "%B %d %Y", "%b-%d-%Y", "%d/%b/%Y", "%Y-%m", "%m/%Y"),
+    *("%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
+)
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 # Date formats besides ISO 8601; of several that fit, the first that fits all rows is used.
 DATE_FORMATS = (
-    *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
-    *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y"),
-    *("%d %B %Y", "%B %d, %Y", "%Y-%m", "%m/%Y"),
+    *(date + time for date in _DATES for time in _TIMES),
+    # Of C's ctime, of e-mails, and of Twitter.
+    *("%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S %z", "%b %d %H:%M:%S %z %Y"),
 )
-TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 ISO = "iso"
 
+_WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.? ", re.ASCII | re.IGNORECASE)
 # Maximum number of cells that decide about the decimal sign.
 _VOTES = 1000
 _EPOCH = datetime(1970, 1, 1)
@@ -93,10 +100,16 @@ def decimal_sign(texts: Iterable[str]) -> str | None:
 def parse_date(text: str, form: str) -> float | None:
     """Parse a date to days since 1970-01-01 with the time as a fraction, in UTC if it has a zone.
 
+    Weekdays and commas are ignored.
+
     Args:
         text: without spaces around it.
         form: ISO, or a format of `strptime`.
     """
+    for zone in (" UTC", " GMT"):
+        text = text.removesuffix(zone)
+    if form != ISO:
+        text, form = _WEEKDAY.sub("", text.replace(",", "")), form.replace(",", "")
     try:
         if form == ISO:
             # A year or digits alone are a number.

@@ -32,7 +32,7 @@ class DataSpec:
 
 
 def parse_data(text: str) -> DataSpec:
-    """Parse the name of a data set, without accessing files.
+    """Parse the name of a data set.
 
     Raises:
         ConfigError: it does not match SYNTAX.
@@ -41,7 +41,10 @@ def parse_data(text: str) -> DataSpec:
         return DataSpec("images", text)
     kind, colon, place = text.partition(":")
     if not colon or kind not in ("folder", "csv") or not place.strip():
-        raise ConfigError(f"data: expected {SYNTAX}, got {text!r}")
+        path = Path(text).expanduser()
+        kind = "folder" if path.is_dir() else "csv"
+        hint = f"; did you mean {kind}:{text}?" if text and path.exists() else ""
+        raise ConfigError(f"data: expected {SYNTAX}, got {text!r}{hint}")
     path = Path(place).expanduser()
     name = f"{kind}:{utf8_name(path.resolve().name)}"
     return DataSpec("folder" if kind == "folder" else "csv", name, path)

@@ -252,7 +252,8 @@ class _Rows:
         markers = tuple(sorted(text for text, number in numbers.items() if number is None))
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
         tolerated = _NAMES_FROM if forced else _MARKERS_AT_MOST
-        if markers and (len(markers) > tolerated or (not forced and share < _NUMBERS_AT_LEAST)):
+        too_few = not share if forced else share < _NUMBERS_AT_LEAST
+        if markers and (len(markers) > tolerated or too_few):
             return None
         # None becomes NaN, which passes the check; infinity does not.
         values = np.array([numbers.get(text) for text in texts], dtype=np.float64)
@@ -320,10 +321,23 @@ def _read_files(
         for name, texts in rows.texts.items():
             if name not in ignore:
                 _require_known(name, file.names, path, hint)
-            texts += _spelled(texts[:trained], found.get(name, [""] * len(file.lines)))
+            own, others = texts[:trained], found.get(name, [""] * len(file.lines))
+            signs = [
+                table_cells.decimal_sign(each) or sign
+                for each, sign in ((own, rows.decimal), (others, file.decimal))
+            ]
+            if None not in signs and signs[0] != signs[1]:
+                others = [_with_other_decimal(text, signs[1]) for text in others]
+            texts += _spelled(own, others)
         rows.lines += [f"{line} of {path.name}" for line in file.lines]
     rows.sha256 = digest.hexdigest()
     return rows
+
+
+def _with_other_decimal(text: str, decimal: str | None) -> str:
+    """Swap comma and point in a number with this decimal sign; other texts stay as they are."""
+    is_number = parse_number(text, decimal or ".") is not None
+    return text.translate({44: ".", 46: ","}) if is_number else text
 
 
 def _spelled(trained: list[str], texts: list[str]) -> list[str]:
@@ -339,9 +353,12 @@ def _spelled(trained: list[str], texts: list[str]) -> list[str]:
 def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -> None:
     """Require a column; the hint about the encoding is for names with other letters."""
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        if any(parse_number(text) is not None or text.startswith("Unnamed: ") for text in names):
+        folded = {text.casefold(): text for text in names}
+        close = difflib.get_close_matches(name.casefold(), folded, n=1)
+        hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
+        numbers = any(parse_number(text) is not None for text in names)
+        # The first column may be an index without a name.
+        if not close and (numbers or any(text.startswith("Unnamed: ") for text in names[1:])):
             hint = "; the first line must have the names of the columns"
         if encoding:
             hint += f"; {encoding}"
@@ -358,8 +375,7 @@ def _dates(texts: list[str]) -> TableColumn | None:
     present = sorted({text for text in texts if text.lower() not in MISSING})
     if not present:
         return None
-    dates, times = table_cells.DATE_FORMATS, table_cells.TIME_FORMATS
-    for form in [ISO, *(date + time for date in dates for time in times)]:
+    for form in (ISO, *table_cells.DATE_FORMATS):
         if parse_date(present[0], form) is None:
             continue
         days = {text: parse_date(text, form) for text in present}

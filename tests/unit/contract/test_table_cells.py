@@ -91,6 +91,9 @@ def test_the_decimal_sign(texts, sign):
         ("08.01.2022", "%d.%m.%Y", 19000),
         ("01/08/22 12:00", "%m/%d/%y %H:%M", 19000.5),
         ("30.02.2022", "%d.%m.%Y", None),
+        ("2022-01-08 06:00:00 UTC", ISO, 19000.25),
+        ("Saturday, January 8, 2022", "%B %d %Y", 19000),
+        ("Jan 8, 2022", "%b %d, %Y", 19000),  # as in earlier contracts
         ("0001-01-01T00:00+14:00", ISO, None),
     ],
 )

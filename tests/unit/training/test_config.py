@@ -192,3 +192,10 @@ def test_folders_and_files_are_named_without_the_folders_above():
 def test_unknown_ones_are_rejected_with_the_known_ones(text):
     with pytest.raises(ConfigError, match=r"data: expected digits, .*csv:FILE, got "):
         parse_data(text)
+
+
+def test_the_kind_of_a_path_is_proposed(tmp_path):
+    (tmp_path / "rows.csv").touch()
+    for path, wanted in ((tmp_path, "folder"), (tmp_path / "rows.csv", "csv")):
+        with pytest.raises(ConfigError, match=f"did you mean {wanted}:{path}"):
+            parse_data(str(path))

@@ -64,6 +64,8 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
         ("Report 2024;;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
+        ("Rate\nSource: BLS\n\nyear,period,value\n" + "1959,Q1,5.8\n" * 9, "value", "line 4; the first line must have the names of all"),
+        (",kind,y\n1,a,u\n2,b,v\n", "Kind of", r"did you mean 'kind'\?"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
         ("a,b\n1,x\n2,x\n", "b", "'b' has the same value"),
@@ -224,6 +226,11 @@ def test_of_many_categories_the_frequent_ones_are_kept(csv):
         (["1/8/2022", "12/31/2022"], [19000, 19357]),
         (["8/1/2022", "31/12/2022"], [19000, 19357]),
         (["8 Jan 2022", "31 Dec 2022"], [19000, 19357]),
+        (["Jan 8 2022", '"Dec 31, 2022"'], [19000, 19357]),
+        (["Jan-08-2022", "Dec-31-2022"], [19000, 19357]),
+        (["Sat Jan 08 12:00:00 2022", "Sat Dec 31 00:00:00 2022"], [19000.5, 19357]),
+        (['"Sat, 8 Jan 2022 14:00:00 +0200"', "31 Dec 2022 00:00:00 +0000"], [19000.5, 19357]),
+        (["Jan 2022", "Mar 2022"], [18993, 19052]),
         (["2022-01-08", "NA"], [19000, None]),
     ],
 )
@@ -317,6 +324,15 @@ def test_booleans_of_another_file_are_those_of_the_training_file(csv, tmp_path, 
     np.testing.assert_array_equal(encoded[:16], encoded[16:32])
     np.testing.assert_array_equal(encoded[:16], encoded[32:])
     np.testing.assert_array_equal(table.targets[:16], table.targets[32:])
+
+
+def test_the_decimal_sign_of_another_file_is_its_own(csv, tmp_path):
+    (tmp_path / "test.csv").write_text("x,zip,y\n" + "1000.5,1.2,2.25\n3,1.3,4.5\n" * 4)
+    text = "x;zip;y\n" + "1.000,5;1.2;2,25\n3;1.3;4,5\n" * 4
+    for types in ({}, {"zip": "category"}):
+        table = read_csv(csv(text), "y", "regression", types=types, test=tmp_path / "test.csv")
+        for values in (table.targets, *(column.values for column in table.columns.values())):
+            np.testing.assert_array_equal(values[:8], values[8:])
 
 
 def test_columns_of_the_same_name_are_noted(csv):
