@@ -53,6 +53,10 @@ _SYSTEM_NAMES = (
     *("$recycle.bin", "__macosx", "@eadir", "desktop.ini", "ehthumbs.db", "lost+found"),
     *("system volume information", "thumbs.db"),
 )
+_SORT = (
+    "make a subfolder for each class and move its images there; docs/training.md, Image folders, "
+    "shows how if the labels are in a table or in the names of the files"
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -252,8 +256,7 @@ def _read_layout(
     kinds = {_split_of(name) for name in direct}
     if "train" in kinds and len(kinds) > 1 and None not in kinds:
         raise DataError(
-            f"{folder}: {' and '.join(direct)} hold images without class folders: make a subfolder "
-            f"for each class in them, such as {folder / direct[0] / 'cat'}"
+            f"{folder}: {' and '.join(direct)} hold images without class folders: {_SORT}"
         )
     names = sorted({file.parts[0] for file in files if len(file.parts) > 1})
     outside = [file for file in files if len(file.parts) == 1]
@@ -267,16 +270,18 @@ def _read_layout(
 def _require_two_classes(folder: Path, names: Sequence[str], outside: int = 0) -> None:
     """Reject a folder with a single class or none; `outside` counts the files directly in it."""
     if len(names) == 1:
+        inner = folder / names[0]
+        nested = inner.is_dir() and any(path.is_dir() for path in inner.iterdir())
+        classes = f"if the folders in it are the classes, give --data folder:{inner}"
         raise DataError(
             f"{folder}: expected two or more class folders, got only {names[0]}: add a folder with "
-            "images of something else, such as 'other'; or, if the folders in it are the classes, "
-            f"give --data folder:{folder / names[0]}"
+            f"images of something else, such as 'other'; or {classes if nested else _SORT}"
         )
     if not names:
         got = f"none and {outside} files" if outside else "none"
         raise DataError(
             f"{folder}: expected two or more subfolders, each with the images of one class, got "
-            f"{got}: make a subfolder for each class and move its images there"
+            f"{got}: {_SORT}"
         )
 
 
@@ -285,7 +290,7 @@ def _split_layout(
 ) -> tuple[list[str], list[_Example]]:
     """Return the classes, which are those of the training split, and the files of all splits."""
     others = {file.parts[0] for file in files if len(file.parts) > 1} - set(splits)
-    skipped += [f"{folder / name}: not a split as {', '.join(splits)} are" for name in others]
+    skipped += [f"{folder / name}: no split with class folders" for name in others]
     skipped += _outside([file for file in files if len(file.parts) == 1])
     inside = {name: [f.below() for f in files if f.parts[0] == name] for name in splits}
     train = [name for name, split in splits.items() if split == "train"]
@@ -319,20 +324,20 @@ def _splits(files: list[_File]) -> dict[str, SplitName]:
     """Find the folders that are splits; none if the folders are classes.
 
     A class may be called "train", too. So a split must contain folders of images, and must be next
-    to another split or alone.
+    to another split, which may have no class folders, or alone.
     """
     images = [file for file in files if _is_image_name(file.path)]
     found = {file.parts[0]: _split_of(file.parts[0]) for file in images if len(file.parts) > 2}
     splits = {name: split for name, split in sorted(found.items()) if split is not None}
-    others = {file.parts[0] for file in images if len(file.parts) > 1} - set(splits)
+    others = {file.parts[0] for file in images if len(file.parts) > 1} - set(found)
     kinds = set(splits.values())
-    alone = all(map(_split_of, others))
+    alone = splits == found and (not others or any(map(_split_of, others)))
     return splits if "train" in kinds and (len(kinds) > 1 or alone) else {}
 
 
 def _split_of(name: str) -> SplitName | None:
-    """Return the split that a name such as "Training", "test_set" or "seg_train" means."""
-    words = re.split(r"[\W_]+", name.casefold())
+    """Return the split that a name such as "Training", "test_set" or "train2" means."""
+    words = re.split(r"[\W\d_]+", name.casefold())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 

@@ -168,7 +168,7 @@ def test_the_chest_x_rays_with_their_second_copy(tmp_path):
     assert (folder.label_names, len(folder.files)) == (("NORMAL", "SICK"), 6)
     assert sorted(folder.skipped) == [
         f"{tmp_path}/__MACOSX: a system folder",
-        f"{tmp_path}/chest_xray: not a split as test, train, val are",
+        f"{tmp_path}/chest_xray: no split with class folders",
     ]
 
 
@@ -197,9 +197,17 @@ def test_a_class_may_be_called_train(tmp_path, names):
 
 
 def test_splits_without_classes_are_an_error(tmp_path):
-    arrange(tmp_path, "train/cat.1.png", "test/2.png")
-    with pytest.raises(DataError, match="test and train hold images without class folders"):
+    arrange(tmp_path, "train/cat.1.png", "test1/2.png")
+    with pytest.raises(DataError, match="test1 and train hold images without class folders"):
         scan_folder(tmp_path)
+
+
+def test_a_test_folder_without_classes_is_skipped(tmp_path):
+    """As in the German Traffic Sign Recognition Benchmark."""
+    arrange(tmp_path, "Train/0/1.png", "Train/1/2.png", "Test/3.png", "Meta/0.png")
+    folder = scan_folder(tmp_path)
+    assert (folder.label_names, folder.split) == (("0", "1"), None)
+    assert f"{tmp_path}/Test: no split with class folders" in folder.skipped
 
 
 def test_accents_are_the_same_however_they_are_written(tmp_path):
@@ -292,7 +300,10 @@ def test_one_class_is_an_error(tmp_path):
     arrange(tmp_path, "1.png")
     with pytest.raises(DataError, match="got none and 1 files: make a subfolder"):
         scan_folder(tmp_path)
-    arrange(tmp_path, "cat/1.png", "cat/tabby/2.png")
+    arrange(tmp_path, "cat/1.png")
+    with pytest.raises(DataError, match=r"got only cat: .* labels are in a table or in the names"):
+        scan_folder(tmp_path)
+    arrange(tmp_path, "cat/tabby/2.png")
     with pytest.raises(DataError, match=r"got only cat: add a folder .*give --data folder:.*/cat$"):
         scan_folder(tmp_path)
     (tmp_path / "dog").mkdir()
