@@ -8,7 +8,7 @@ import pytest
 import rockstar_serving
 from rockstar_contract.contract import Contract
 from rockstar_training.config import config_for
-from rockstar_training.errors import ConfigError, StoppedError
+from rockstar_training.errors import ConfigError, StoppedError, TrainingError
 from rockstar_training.progress import Epoch, summarize
 from rockstar_training.tracking import Tracking
 from rockstar_training.train import train_and_evaluate
@@ -90,6 +90,19 @@ def test_an_interrupted_training_continues_its_run(client, uri, tmp_path):
     again = (tmp_path / "mlflow_run_id").read_text()
     assert again != run_id
     assert client.get_run(again).info.status == "FAILED"
+
+
+def test_a_run_whose_report_cannot_be_written_failed(client, uri, tmp_path):
+    (tmp_path / "runs" / "blocked-1" / "report.html").mkdir(parents=True)
+    data = write_shades(tmp_path / "images", 10)
+    config = config_for("logistic", name="blocked", data=data, epochs=1, image_size=8)
+    with pytest.raises(TrainingError, match="report"):
+        train_and_evaluate(config, tmp_path, mlflow=uri)
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("rockstartf").experiment_id],
+        "attributes.run_name = 'blocked'",
+    )
+    assert run.info.status == "FAILED"
 
 
 def test_a_server_that_is_down_is_one_line_without_secrets(tmp_path, caplog, monkeypatch):
