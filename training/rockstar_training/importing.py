@@ -36,7 +36,7 @@ _SIZES = (8, 16, 32, 64, 128, 224)
 # Tolerance of the range 0…1 of probabilities, and of their sum.
 _SLACK, _SUM_SLACK = 1e-3, 1e-2
 # Layers that scale pixels, so that the model's range is 0…255.
-_SCALERS = ("Rescaling", "Normalization")
+_SCALERS = ("Rescaling", "Normalization", "rescaling", "normalization")
 
 Convert = Callable[[Tensor], Tensor]
 
@@ -327,9 +327,11 @@ class _Importer:
             with quiet_native_log():
                 return {name: np.asarray(value) for name, value in call().items()}
         except Exception as error:  # whatever the operations of a model raise
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())
+            if "ParseExample" in reason:
+                reason = "it takes tf.train.Example messages; is there another --signature?"
             raise ImportModelError(
-                f"{self.source.name} does not run on sample inputs: {reason}"
+                f"{self.source.name} does not run on sample inputs: {reason[:300]}"
             ) from error
 
     def _interpret(self, found: Arrays) -> _Interpretation:

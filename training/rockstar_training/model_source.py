@@ -8,6 +8,7 @@ Python code, and some operations read and write files of this machine.
 import json
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,18 @@ _OTHERS = {
     ".tflite": "a LiteRT file",
     ".pb": "a graph",
 }
+# Arguments of layers that Keras 2 and Teachable Machine write into .h5 files and Keras 3 rejects,
+# with the value that leaves the layer as it is in Keras 3; None if any value does.
+_SHAPES = ("query_shape", "key_shape", "value_shape", "softmax_robust_masking")
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+_RANDOM = ("Flip", "Rotation", "Zoom", "Contrast", "Translation", "Crop", "Brightness")
+_OBSOLETE: dict[str, dict[str, Any]] = {
+    "DepthwiseConv2D": {"groups": 1},
+    "SeparableConv2D": {"groups": 1, **dict.fromkeys(_KERNEL)},
+    "MultiHeadAttention": dict.fromkeys(_SHAPES),
+    **{name: {"time_major": False} for name in ("LSTM", "GRU", "SimpleRNN")},
+    **{f"Random{name}": {"rng_type": None} for name in _RANDOM},
+}
 _WEIGHTS = ("tf_model.h5", "pytorch_model.bin", "model.safetensors")
 
 
@@ -52,7 +65,7 @@ class Source:
     call: Any  # maps tensors by name to tensors by name
     inputs: dict[str, Any]  # the tf.TensorSpec of each input
     outputs: dict[str, Any]  # the tf.TensorSpec of each output
-    layers: tuple[str, ...] = ()  # class names of a Keras model's layers
+    layers: tuple[str, ...] = ()  # classes of a Keras model's layers, or such as "rescaling"
 
 
 @contextmanager
@@ -69,7 +82,9 @@ def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[S
             model = _keras_model(path, allow_code=allow_code)
             try:
                 with quiet_native_log():
-                    model.export(exported, format="tf_saved_model", verbose=False)
+                    _without_training(model).export(
+                        exported, format="tf_saved_model", verbose=False
+                    )
             except Exception as error:  # whatever the layers of a model raise
                 message = f"{path} loads, but Keras cannot export it: {error}"
                 raise ImportModelError(message) from error
@@ -118,7 +133,10 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
     custom: dict[str, Any] = {}
     if path.suffix != ".keras":
         _require_whole_h5(path, allow_code=allow_code)
-        custom["DepthwiseConv2D"] = _DepthwiseConv2D
+        custom = {
+            name: _tolerant(getattr(keras.layers, name), obsolete)
+            for name, obsolete in _OBSOLETE.items()
+        }
     try:
         return keras.saving.load_model(
             path, custom_objects=custom, compile=False, safe_mode=not allow_code
@@ -130,13 +148,27 @@ def _keras_model(path: Path, *, allow_code: bool) -> Any:
         raise ImportModelError(_why_not(path, reason)) from error
 
 
-class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """Accepts `groups`, always 1, which Keras 2 and Teachable Machine write and Keras 3 rejects."""
+def _without_training(model: Any) -> Any:
+    """Return a model without augmentation, which Keras exports as random as in training."""
+    if not getattr(model, "inputs", None):  # a class of its author's own
+        return model
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.Model(inputs, model(inputs, training=False))
 
-    def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
-        if groups != 1:
-            raise ValueError(f"groups must be 1, got {groups}")
-        super().__init__(*arguments, **options)
+
+def _tolerant(layer: Any, obsolete: Mapping[str, Any]) -> Any:
+    """Return a class whose configuration may have arguments that only Keras 2 knows.
+
+    They must have the given values; None allows any.
+    """
+
+    def from_config(_: Any, config: dict[str, Any]) -> Any:
+        for name, only in obsolete.items():
+            if only is not None and config.get(name, only) != only:
+                raise ValueError(f"{name} must be {only}, got {config[name]}")
+        return layer.from_config({k: v for k, v in config.items() if k not in obsolete})
+
+    return type(layer.__name__, (layer,), {"from_config": classmethod(from_config)})
 
 
 def _why_not(path: Path, reason: str) -> str:
@@ -150,6 +182,8 @@ def _why_not(path: Path, reason: str) -> str:
     reason = (
         reason.rpartition("Exception encountered: ")[2].partition("Full object config")[0].strip()
     )
+    if (version := _saved_by(path)).startswith(("1.", "2.")):
+        return f"{start}: Keras {version} wrote it; {again}"
     unknown = re.search(r"(?:Could not locate class|Unknown [a-z ]+:) '?([\w>]+)", reason)
     if unknown:
         what = f"{unknown[1]}, a layer or function of its author's own or of an older Keras"
@@ -157,6 +191,15 @@ def _why_not(path: Path, reason: str) -> str:
     if "not accessible as a zip" in reason or "File not found" in reason or "not a zip" in reason:
         return f"{start}: it is no .keras file, or a damaged one"
     return f"{start}: {reason[:400]}; if Keras 2 made it, {again}"
+
+
+def _saved_by(path: Path) -> str:
+    """Return the version of Keras that wrote a .keras file; empty if it does not say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return ""
 
 
 def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
@@ -247,7 +290,14 @@ def _saved_model(folder: Path, name: str, signature: str | None, layers: tuple[s
     function = loaded.signatures[_chosen(loaded.signatures, signature, name)]
     _, inputs = function.structured_input_signature
     outputs = dict(function.structured_outputs)
-    return Source(name, (loaded,), function, dict(inputs), outputs, layers)
+    return Source(name, (loaded,), function, dict(inputs), outputs, layers or _layers(graph))
+
+
+def _layers(graph: Any) -> tuple[str, ...]:
+    """Return the names of layers in a SavedModel of Keras, such as "rescaling", by its nodes."""
+    nodes = (node.name for each in graph.graph_def.library.function for node in each.node_def)
+    parts = {part for name in nodes for part in name.split("/")[:-1]}
+    return tuple(sorted({re.sub(r"(_\d+)+$", "", part) for part in parts}))
 
 
 def _frozen(folder: Path, name: str, tags: list[str], signature: str) -> Source:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -265,20 +266,35 @@ def test_options_that_do_not_fit_the_model_are_errors(tmp_path, options, message
     assert not (tmp_path / "models" / "mine").exists()
 
 
-def test_a_keras_2_file_with_groups_in_its_layers_loads(tmp_path):
-    """As written by Teachable Machine."""
+def test_a_keras_2_file_with_obsolete_arguments_loads(tmp_path):
+    """As written by Keras 2 and Teachable Machine."""
     import h5py
 
-    after = keras.layers.GlobalMaxPooling2D(), keras.layers.Softmax()
-    model = sequential((8, 8, 3), keras.layers.DepthwiseConv2D(3), *after)
+    obsolete = {
+        "RandomFlip": {"rng_type": "stateful"},
+        "DepthwiseConv2D": {"groups": 1},
+        "LSTM": {"time_major": False},
+    }
+    layers = keras.layers
+    before = layers.RandomFlip(), layers.DepthwiseConv2D(3), layers.Reshape((36, 3))
+    model = sequential((8, 8, 3), *before, layers.LSTM(3), layers.Softmax())
     path = save(model, tmp_path / "m.h5")
     with h5py.File(path, "r+") as file:
         config = json.loads(file.attrs["model_config"])
         for layer in config["config"]["layers"]:
-            if layer["class_name"] == "DepthwiseConv2D":
-                layer["config"]["groups"] = 1
+            layer["config"] |= obsolete.get(layer["class_name"], {})
         file.attrs["model_config"] = json.dumps(config)
     assert publish(path, tmp_path).contract.labels == ("0", "1", "2")
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config).replace('"groups": 1', '"groups": 3')
+    with pytest.raises(TrainingError, match="groups must be 1, got 3"):
+        publish(path, tmp_path)
+
+
+def test_a_saved_model_that_scales_pixels_gets_0_to_255(tmp_path):
+    image_model().export(tmp_path / "m", verbose=False)
+    imported = publish(tmp_path / "m", tmp_path)
+    assert any("0…255: it scales them itself" in note for note in imported.notes)
 
 
 def test_a_mask_is_returned_as_a_tensor(tmp_path):
@@ -343,6 +359,14 @@ def test_a_path_without_a_model_is_an_error(tmp_path, name, content, message):
     named = path if path.parent == tmp_path else path.parent
     with pytest.raises(TrainingError, match=message):
         publish(named, tmp_path)
+
+
+def test_the_version_of_keras_that_wrote_a_file_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "2.15.0"}')
+        archive.writestr("config.json", '{"class_name": "Old", "config": {}}')
+    with pytest.raises(TrainingError, match=r"Keras 2\.15\.0 wrote it; .*tf\.saved_model\.save"):
+        publish(tmp_path / "m.keras", tmp_path)
 
 
 def test_weights_alone_are_no_model(tmp_path):
