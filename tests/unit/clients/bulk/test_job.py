@@ -1,7 +1,9 @@
 """Runs: results in order, in bounded memory, and complete after any number of interruptions."""
 
 import csv
+import errno
 import json
+import os
 import threading
 from functools import partial
 from pathlib import Path
@@ -294,6 +296,21 @@ def test_a_server_error_keeps_finished_items(tmp_path):
     with pytest.raises(ServerError):
         do(tmp_path / "o.csv", make_items(30), service=service)
     assert do(tmp_path / "o.csv", make_items(30)).skipped == 15
+
+
+def test_items_lost_to_a_full_disk_are_not_reported_as_saved(tmp_path, monkeypatch):
+    output = Output(Files(tmp_path / "out.csv"), OPTIONS)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rockstar_client.bulk.output.write_state", fail)
+        with pytest.raises(OSError, match="No space left"):
+            run(make_items(12), predict, output, PACE)
+    output.close()
+    assert (output.state.items, output.saved) == (12, 0)
+    assert do(tmp_path / "out.csv", make_items(12)).skipped == output.saved
 
 
 def test_items_are_read_only_as_needed():
