@@ -28,6 +28,8 @@ SOCKS = ("socks5", "socks5h", "socks4", "socks4a")
 # A token of RFC 9110, in lower case.
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
+# In the messages of the libraries of the clients.
+_NOT_HTTP = re.compile(r"BadStatusLine\(|Bad status line")
 _NO_CONNECTION = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
 
@@ -103,16 +105,18 @@ class Endpoint:
 
     def unreachable(self, error: Exception) -> UnavailableError:
         """Create the error for a connection that failed or was lost."""
-        text = str(error)
+        text, reason = str(error), _reason(error)
         hint = "start a server with `rockstar serve`, or check the address"
         if "CERTIFICATE_VERIFY_FAILED" in text:
             hint = "its certificate is by an authority that is not trusted: see tls=Tls(ca=…)"
         elif "[SSL" in text:
             hint = "it does not speak TLS as expected: try http://, or see tls="
+        elif _NOT_HTTP.search(text):
+            reason, hint = "the response is not HTTP/1.1", "is it a port for gRPC or HTTPS?"
         elif self.proxy is not None:
             hint = proxy_hint(self.proxy.host or "", urlsplit(self.url).hostname or "")
         return UnavailableError(
-            Code.UNAVAILABLE, f"nothing answers at {self.url} ({_reason(error)}); {hint}"
+            Code.UNAVAILABLE, f"nothing answers at {self.url} ({reason}); {hint}"
         )
 
 

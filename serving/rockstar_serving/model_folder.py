@@ -52,12 +52,15 @@ def find_models(folder: Path) -> dict[str, Path]:
         models = {path.name: path for path in sorted(folder.iterdir()) if _has_version(path)}
     except OSError as error:
         raise ModelFolderError(f"{folder} cannot be read: {error.strerror}") from error
-    if not models and _has_version(folder):
-        around = folder.absolute().parent
-        raise ModelFolderError(f"{folder} is a model; name the folder that holds it: {around}")
-    if not models:
-        raise ModelFolderError(f"{folder} holds no model (MODEL/1/…); {train}")
-    return models
+    if models:
+        return models
+    path = folder.absolute()
+    for kind, model in (("a model", path), ("a part of a model", path.parent)):
+        if _has_version(model):
+            text = f"{folder} is {kind}; name the folder that holds it: {model.parent}"
+            raise ModelFolderError(text)
+    why = strays(folder)[:1] or [train]
+    raise ModelFolderError(f"{folder} holds no model (MODEL/1/…); {why[0]}")
 
 
 def strays(folder: Path) -> list[str]:

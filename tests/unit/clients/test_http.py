@@ -192,6 +192,7 @@ def test_an_unreachable_server(connect_http):
     [
         (answer("200 OK", b"<html>"), "not a gateway: it did not return JSON"),
         (answer("302 Found", Location="/login"), "returned 302 Found"),
+        (b"\0\0\x18\4\0\0\0\0\n", r"is not HTTP/1.1\); is it a port for gRPC or HTTPS"),
         (
             answer("404 Not Found", b"<html>"),
             "returned 404 Not Found: is that a RockstarTF gateway",
@@ -200,8 +201,11 @@ def test_an_unreachable_server(connect_http):
     ],
 )
 def test_a_server_that_is_no_gateway(server, connect_http, first, message):
-    server.first = [first]
-    with connect_http(server.url) as client, pytest.raises(CallError, match=message):
+    server.first = [first] * 9
+    with (
+        connect_http(server.url, retry=QUICK) as client,
+        pytest.raises(CallError, match=message),
+    ):
         client.predict("toy", IMAGE)
 
 

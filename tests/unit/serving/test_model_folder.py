@@ -41,9 +41,13 @@ def test_the_error_for_a_folder_without_models_names_the_fix(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelFolderError, match="rockstar train"):
             find_models(folder)
-    (tmp_path / "cnn" / "1").mkdir(parents=True)
-    with pytest.raises(ModelFolderError, match=f"is a model; name the folder .*: {tmp_path}$"):
-        find_models(tmp_path / "cnn")
+    (tmp_path / "cnn" / "v1").mkdir(parents=True)
+    with pytest.raises(ModelFolderError, match="it holds no version, such as cnn/1"):
+        find_models(tmp_path)
+    (tmp_path / "cnn" / "1").mkdir()
+    for path, kind in (("cnn", "a model"), ("cnn/1", "a part of a model")):
+        with pytest.raises(ModelFolderError, match=f"is {kind}; name the folder .*: {tmp_path}$"):
+            find_models(tmp_path / path)
     file = tmp_path / "file"
     file.write_text("x")
     with pytest.raises(ModelFolderError, match="is not a folder"):
