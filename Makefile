@@ -98,7 +98,7 @@ lock: .venv/dev.stamp  ## pin every dependency again, with hashes for the images
 	$(PIN) --all-extras pyproject.toml --output-file constraints.txt
 	echo hatchling | $(HASH) - --output-file requirements/gateway.txt
 	echo hatchling | $(HASH) - --extra serve --extra storage --output-file requirements/model-server.txt
-	echo hatchling | $(HASH) - --extra train --output-file requirements/trainer.txt
+	echo hatchling | $(HASH) - --extra train --extra mlflow --output-file requirements/trainer.txt
 
 clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
