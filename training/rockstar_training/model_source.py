@@ -7,6 +7,7 @@ Python code, and some operations read and write files of this machine.
 
 import json
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -39,13 +40,11 @@ _OTHERS = {
 }
 # Arguments of layers that Keras 2 and Teachable Machine write into .h5 files and Keras 3 rejects,
 # with the value that leaves the layer as it is in Keras 3; None if any value does.
-_SHAPES = ("query_shape", "key_shape", "value_shape", "softmax_robust_masking")
 _KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 _RANDOM = ("Flip", "Rotation", "Zoom", "Contrast", "Translation", "Crop", "Brightness")
 _OBSOLETE: dict[str, dict[str, Any]] = {
     "DepthwiseConv2D": {"groups": 1},
     "SeparableConv2D": {"groups": 1, **dict.fromkeys(_KERNEL)},
-    "MultiHeadAttention": dict.fromkeys(_SHAPES),
     **{name: {"time_major": False} for name in ("LSTM", "GRU", "SimpleRNN")},
     **{f"Random{name}": {"rng_type": None} for name in _RANDOM},
 }
@@ -130,22 +129,17 @@ def _folder_of(path: Path) -> Path:
 
 
 def _keras_model(path: Path, *, allow_code: bool) -> Any:
-    custom: dict[str, Any] = {}
-    if path.suffix != ".keras":
-        _require_whole_h5(path, allow_code=allow_code)
-        custom = {
-            name: _tolerant(getattr(keras.layers, name), obsolete)
-            for name, obsolete in _OBSOLETE.items()
-        }
-    try:
-        return keras.saving.load_model(
-            path, custom_objects=custom, compile=False, safe_mode=not allow_code
-        )
-    except Exception as error:  # whatever Keras raises of what the file holds
-        reason = " ".join(str(error).split())
-        if "lambda" in reason.lower() and "safe_mode" in reason:
-            raise _has_code(path) from error
-        raise ImportModelError(_why_not(path, reason)) from error
+    with tempfile.TemporaryDirectory(prefix="rockstar-import-") as folder:
+        file = path
+        if path.suffix != ".keras":
+            file = _checked_h5(path, Path(folder), allow_code=allow_code)
+        try:
+            return keras.saving.load_model(file, compile=False, safe_mode=not allow_code)
+        except Exception as error:  # whatever Keras raises of what the file holds
+            reason = " ".join(str(error).split())
+            if "lambda" in reason.lower() and "safe_mode" in reason:
+                raise _has_code(path) from error
+            raise ImportModelError(_why_not(path, reason)) from error
 
 
 def _without_training(model: Any) -> Any:
@@ -154,21 +148,6 @@ def _without_training(model: Any) -> Any:
         return model
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return keras.Model(inputs, model(inputs, training=False))
-
-
-def _tolerant(layer: Any, obsolete: Mapping[str, Any]) -> Any:
-    """Return a class whose configuration may have arguments that only Keras 2 knows.
-
-    They must have the given values; None allows any.
-    """
-
-    def from_config(_: Any, config: dict[str, Any]) -> Any:
-        for name, only in obsolete.items():
-            if only is not None and config.get(name, only) != only:
-                raise ValueError(f"{name} must be {only}, got {config[name]}")
-        return layer.from_config({k: v for k, v in config.items() if k not in obsolete})
-
-    return type(layer.__name__, (layer,), {"from_config": classmethod(from_config)})
 
 
 def _why_not(path: Path, reason: str) -> str:
@@ -202,8 +181,11 @@ def _saved_by(path: Path) -> str:
         return ""
 
 
-def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
-    """Check a file before loading it: it may have weights only, or code."""
+def _checked_h5(path: Path, folder: Path, *, allow_code: bool) -> Path:
+    """Check that a file has a whole model without code, and return it.
+
+    If its layers have obsolete arguments, return a copy without them in the folder.
+    """
     import h5py
 
     try:
@@ -222,13 +204,40 @@ def _require_whole_h5(path: Path, *, allow_code: bool) -> None:
         raise ImportModelError(f"{path}: its model_config is not JSON: {error}") from error
     if not allow_code and _holds_code(config):
         raise _has_code(path)
+    if not _drop_obsolete(config):
+        return path
+    copy = Path(shutil.copy(path, folder / "model.h5"))
+    with h5py.File(copy, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
+    return copy
+
+
+def _drop_obsolete(config: Any) -> bool:
+    """Remove obsolete arguments of layers from a configuration; return whether there were any."""
+    found = False
+    for layer in _objects(config):
+        own = layer.get("config")
+        if not isinstance(own, dict):
+            continue
+        for key, only in _OBSOLETE.get(str(layer.get("class_name")), {}).items():
+            if key in own and only in (None, own[key]):
+                del own[key]
+                found = True
+    return found
 
 
 def _holds_code(config: Any) -> bool:
-    if isinstance(config, dict):
-        own = config.get("class_name") in ("Lambda", "__lambda__")
-        return own or any(map(_holds_code, config.values()))
-    return isinstance(config, list) and any(map(_holds_code, config))
+    return any(each.get("class_name") in ("Lambda", "__lambda__") for each in _objects(config))
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects in a JSON document."""
+    if isinstance(document, dict):
+        yield document
+        document = [*document.values()]
+    if isinstance(document, list):
+        for each in document:
+            yield from _objects(each)
 
 
 def _has_code(path: Path) -> ImportModelError:
