@@ -554,12 +554,15 @@ def _reduce(image: Image.Image, factor: int) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Convert 16-bit integers, or floats from 0 to 1 or in the range of integers, to mode L."""
     values = np.array(image, dtype=np.float32)
+    # Of a 16-bit PNG: the value that is transparent, and laid on white.
+    clear = values == image.info.get("transparency")
     values[~np.isfinite(values)] = 0
     highest = float(values.max(initial=0))
     ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     top = next((top for top in ranges if highest <= top), highest)
     values *= np.float32(255 / top)
     np.clip(values, 0, 255, out=values)
+    values[clear] = 255
     return Image.fromarray(values.round(out=values).astype(np.uint8))
 
 

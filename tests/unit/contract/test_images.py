@@ -39,6 +39,11 @@ def test_transparency_is_laid_on_white():
     assert decoded[1, 1].tolist() == [255, 255, 255]
 
 
+def test_the_transparent_value_of_a_16_bit_png_is_laid_on_white():
+    data = encoded(np.array([[0, 30_000, 65_535]], np.uint16), "PNG", transparency=30_000)
+    assert decode_image(data)[..., 0].tolist() == [[0, 255, 255]]
+
+
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "CMYK", "I;16", "L", "RGB"])
 def test_every_mode_becomes_8_bit(mode):
     ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (4, 1))
