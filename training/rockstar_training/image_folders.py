@@ -264,6 +264,13 @@ def _read_layout(
     labels = {name: label for label, name in enumerate(names)}
     inside = [file for file in files if len(file.parts) > 1]
     skipped += _outside(outside)
+    below = {(file.parts[0], file.parts[1]) for file in inside if len(file.parts) > 2}
+    each = [sorted(inner for outer, inner in below if outer == name) for name in names]
+    if len(each[0]) > 1 and all(inner == each[0] for inner in each):
+        skipped.append(
+            f"{folder}: the subfolders {', '.join(each[0])}, which each class has: if they are the "
+            f"classes, or splits, they must be above {', '.join(names)}"
+        )
     return names, sorted(_Example(labels[file.parts[0]], file.path, None) for file in inside)
 
 

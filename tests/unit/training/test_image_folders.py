@@ -202,6 +202,14 @@ def test_splits_without_classes_are_an_error(tmp_path):
         scan_folder(tmp_path)
 
 
+def test_subfolders_that_all_classes_have_are_named(tmp_path):
+    arrange(tmp_path, *(f"fold_{fold}/{name}/1.png" for fold in "12" for name in ("ill", "well")))
+    folder = scan_folder(tmp_path)
+    assert folder.label_names == ("fold_1", "fold_2")
+    (note,) = folder.skipped
+    assert note.startswith(f"{tmp_path}: the subfolders ill, well, which each class has: if they")
+
+
 def test_a_test_folder_without_classes_is_skipped(tmp_path):
     """As in the German Traffic Sign Recognition Benchmark."""
     arrange(tmp_path, "Train/0/1.png", "Train/1/2.png", "Test/3.png", "Meta/0.png")
