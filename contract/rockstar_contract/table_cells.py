@@ -5,7 +5,7 @@ Training and serving parse cells with the same functions. A comma or point befor
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 # In lower case: what pandas reads as missing or writes for a missing date, "?" of many public data
@@ -49,6 +49,7 @@ _ADORNED = re.compile(
     rf" ?(?:{_CURRENCY}|%|‰)?",
     re.ASCII | re.IGNORECASE,
 )
+_UNIT = re.compile(r"[+-]?[\d.,]*\d ?((?:[^\W\d_]|°)[^\d,;]*)")
 _GROUPS = {
     " ": re.compile(r"\d{1,3}(?: \d{3})+"),
     "'": re.compile(r"\d{1,3}(?:['’]\d{3})+"),
@@ -82,6 +83,15 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
         return None
     number = float(digits + (found["exponent"] or ""))
     return -number if negative or "-" in (found["sign"], found["sign2"]) else number
+
+
+def unit_of(texts: Sequence[str]) -> str:
+    """The unit, such as "kg", that at least nine in ten texts have after a number; else empty.
+
+    There is none if some of the texts have another one.
+    """
+    found = [match[1] for text in texts if (match := _UNIT.fullmatch(text))]
+    return found[0] if len(set(found)) == 1 and 10 * len(found) >= 9 * len(texts) else ""
 
 
 def decimal_sign(texts: Iterable[str]) -> str | None:

@@ -116,6 +116,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             and of earlier releases.
         decimal: the decimal sign in ambiguous texts.
         missing: texts that mean "missing", besides the usual ones.
+        unit: may follow the numbers in texts, such as "kg".
     """
 
     mean: float
@@ -123,6 +124,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     fill: float | None = None
     decimal: DecimalSign = "."
     missing: tuple[str, ...] = ()
+    unit: str = ""
 
     def _features(self) -> tuple[str, ...]:
         return (self.name,)
@@ -149,7 +151,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             text = value.strip()
             if text.lower() in MISSING_NUMBERS or text in self.missing:
                 return math.nan
-            value = parse_number(text, decimal or self.decimal)
+            value = parse_number(text.removesuffix(self.unit).rstrip(), decimal or self.decimal)
             if value is None and self._is_boolean:
                 value = _TRUTHS.get(text.lower())
             if value is None:

@@ -59,6 +59,7 @@ class TableColumn:
     values: NDArray[np.float64] | list[str | None]
     decimal: tables.DecimalSign = "."
     markers: tuple[str, ...] = ()  # texts among numbers that count as missing
+    unit: str = ""  # after the numbers
     format: str = ISO  # of dates, see rockstar_contract.table_cells.parse_date
 
     @property
@@ -192,7 +193,8 @@ def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> ta
     scale = std if std > 1e-12 * abs(mean) else 1.0
     common |= {"mean": mean, "scale": scale, "fill": fill, "indicator": bool(missing.any())}
     if column.type == "number":
-        return tables.NumericColumn(decimal=column.decimal, missing=column.markers, **common)
+        common |= {"decimal": column.decimal, "missing": column.markers, "unit": column.unit}
+        return tables.NumericColumn(**common)
     days = column.values[~np.isnan(column.values)]
     time = bool((days != np.floor(days)).any())
     return tables.DateColumn(format=column.format, time=time, **common)
@@ -243,12 +245,14 @@ class _Rows:
     def _numbers(self, name: str, forced: bool) -> TableColumn | None:
         """Parse a column of numbers; None if it is none."""
         texts = self.texts[name]
-        sign = table_cells.decimal_sign(texts) or self.decimal
-        decimal: tables.DecimalSign = "," if sign == "," else "."
         present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
         if not forced and (not present or _are_codes(present)):
             return None
-        numbers = {text: parse_number(text, decimal) for text in set(present)}
+        unit = table_cells.unit_of(present)
+        bare = {text: text.removesuffix(unit).rstrip() for text in dict.fromkeys(present)}
+        sign = table_cells.decimal_sign(bare.values()) or self.decimal
+        decimal: tables.DecimalSign = "," if sign == "," else "."
+        numbers = {text: parse_number(bare[text], decimal) for text in bare}
         markers = tuple(sorted(text for text, number in numbers.items() if number is None))
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
         tolerated = _NAMES_FROM if forced else _MARKERS_AT_MOST
@@ -260,7 +264,7 @@ class _Rows:
         infinite = np.flatnonzero(np.abs(values) > _LARGEST)
         if len(infinite):
             raise self.error(name, int(infinite[0]), "numbers must be finite")
-        return TableColumn("number", texts, values, decimal, markers)
+        return TableColumn("number", texts, values, decimal, markers, unit)
 
     def drop_unlabeled(self, target: str, column: TableColumn) -> None:
         """Leave out the rows without a target; each file must have one with a target."""
@@ -458,6 +462,8 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
 def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """List notes about a column that is kept."""
     notes = []
+    if column.unit:
+        notes.append(f"column {name!r} has numbers with the unit {column.unit!r}")
     if column.markers:
         notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing")
     if column.type == "category" and column.different > _MAX_CATEGORIES:

@@ -254,6 +254,30 @@ def test_a_few_texts_among_numbers_count_as_missing(csv):
     assert (column.missing, column.indicator) == (("sold out",), True)
 
 
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        (["23.4 kmpl", "17 kmpl", "0.5 kmpl"], [23.4, 17, 0.5]),
+        (["1,248CC", "998CC", "1,010CC"], [1248, 998, 1010]),
+        (["5 km/h", "-7 km/h", "NA"], [5, -7, np.nan]),
+        (["8GB", "8MB", "16GB"], None),
+        (["1st", "2nd", "3rd"], None),
+        (["A1", "A2", "A3"], None),
+    ],
+)
+def test_numbers_with_one_unit_are_numbers(csv, texts, wanted):
+    cells = [f'"{text}"' for text in texts] * 5
+    table = read_csv(csv(rows_of("n,x,y", cells, range(15), ["a", "b", "b"] * 5)), "y")
+    column = table.columns["n"]
+    assert column.type == ("category" if wanted is None else "number")
+    if wanted is not None:
+        np.testing.assert_array_equal(column.values[:3], wanted)
+        columns = fit_columns(table, np.arange(15))
+        encoded = TableExamples(table, columns).tensors(np.arange(1))[0]
+        for cell in (texts[0], wanted[0]):
+            np.testing.assert_array_equal(encode_row({"n": cell, "x": 0}, columns, ""), encoded)
+
+
 def test_rows_without_a_target_are_left_out(csv):
     table = read_csv(csv("x,y\n1,a\n2,NA\n3,b\n4,\n5,a\n"), "y")
     assert table.targets.tolist() == [0, 1, 0]
