@@ -42,6 +42,8 @@ PAUSE_S = 1.0
 _QUICK_S = 0.003
 # After each call in a thread, the least time that a row took counts this much more.
 _SLOWER = 1.1
+# Turns of the event loop without a further request, after which a call starts.
+_CALM_TURNS = 4
 
 # Errors that one bad input can cause: each request of the batch is then sent alone.
 _MAYBE_ONE_REQUEST = {
@@ -144,12 +146,13 @@ def late() -> DeadlineExceededError:
 class BatchQueue(Generic[Pending]):
     """Requests with one key that wait, and the number of calls in flight.
 
-    A batch has at most `max_rows` rows.
+    A batch has at most `max_rows` rows. `is_due`: whether a call is about to start.
     """
 
     max_rows: int
     calls: int = 0
     waiting: list[Pending] = field(default_factory=list)
+    is_due: bool = False
 
     def take_batch(self, *, only_full: bool = False) -> list[Pending]:
         """Take the longest waiting requests that fit into one call, and count the call.
@@ -396,9 +399,12 @@ class _WaitingTask(PendingRequest):
 class AsyncBatching(BackendWrapper):
     """A backend whose predict calls are shared by the tasks of an event loop.
 
-    A batch is what arrived while the last call ran. A call that is quick, and has nothing to wait
+    A batch is what has arrived when a call may start. A call that is quick, and has nothing to wait
     for, runs on the event loop itself; others run in threads, while the event loop prepares the
     next requests.
+
+    If calls have no core to themselves, they start when the event loop has prepared the requests
+    that have arrived: sooner, they would take its processor time, and more of it for each row.
     """
 
     def __init__(
@@ -423,6 +429,7 @@ class AsyncBatching(BackendWrapper):
         self._observer = observer
         self._loop = loop
         self._threads = threads
+        self._turns = _CALM_TURNS if limits.max_calls == 1 else 0
         self._queues: dict[BatchKey, BatchQueue[_WaitingTask]] = {}
         # The seconds that recent calls took for a row, by model.
         self._row_seconds: dict[str, float] = {}
@@ -442,10 +449,7 @@ class AsyncBatching(BackendWrapper):
         if queue is None:
             queue = self._queues[key] = BatchQueue(self._limits.of(query.model))
         queue.waiting.append(request)
-        is_full = sum(each.rows for each in queue.waiting) >= queue.max_rows
-        if len(queue.waiting) == 1 or is_full:
-            # Requests that arrived together share a call.
-            self._loop.call_soon(self._start, key)
+        self._start_soon(key, queue)
         timer = self._loop.call_later(query.timeout, request.expire)
         try:
             outcome = await request.outcome
@@ -460,6 +464,25 @@ class AsyncBatching(BackendWrapper):
     async def _alone(self, query: Query) -> TensorResponse:
         call = partial(contextvars.copy_context().run, self._backend.predict, query)
         return await self._threads.run(call)
+
+    def _start_soon(self, key: BatchKey, queue: BatchQueue[_WaitingTask]) -> None:
+        if not queue.is_due:
+            queue.is_due = True
+            self._loop.call_soon(self._start_when_calm, key, queue, 0, self._turns)
+
+    def _start_when_calm(
+        self, key: BatchKey, queue: BatchQueue[_WaitingTask], before: int, turns: int
+    ) -> None:
+        """Start calls if a batch is full, or if no request has come in the last turns."""
+        waiting, turns = len(queue.waiting), turns - 1
+        if waiting > before:
+            is_full = sum(request.rows for request in queue.waiting) >= queue.max_rows
+            turns = 0 if is_full else self._turns
+        if turns > 0 and queue.calls < self._limits.max_calls:
+            self._loop.call_soon(self._start_when_calm, key, queue, waiting, turns)
+        else:
+            queue.is_due = False
+            self._start(key)
 
     def _start(self, key: BatchKey) -> None:
         """Start the calls that are possible now."""
@@ -511,8 +534,12 @@ class AsyncBatching(BackendWrapper):
     def _end(
         self, key: BatchKey, batch: list[_WaitingTask], call: asyncio.Future[list[Outcome]]
     ) -> None:
-        self._queues[key].calls -= 1
-        self._start(key)
+        queue = self._queues[key]
+        queue.calls -= 1
+        if self._turns and queue.waiting:
+            self._start_soon(key, queue)
+        else:
+            self._start(key)
         failure = call.exception()
         outcomes = [None] * len(batch) if failure else call.result()
         for request, outcome in zip(batch, outcomes, strict=True):

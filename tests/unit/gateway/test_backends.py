@@ -1,5 +1,6 @@
 """Batching, the circuit breaker, and lazy connections."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -496,4 +497,25 @@ def test_a_model_that_is_slow_runs_on_the_event_loop_once_at_most(loop, notes, m
     assert local.threads[:3] == ["calls"] * 3
     assert local.threads[3] != "calls"
     assert local.threads[4] == "calls"
+    threads.close()
+
+
+def test_a_request_that_follows_a_response_at_once_joins_those_that_wait(loop, notes, gated):
+    threads = CallThreads(loop, 1)
+    batching = AsyncBatching(gated, BatchLimits(8, 1), notes, loop, threads)
+    callers = Callers(batching, gated)
+
+    async def predict_twice():
+        for _ in range(2):
+            await batching.predict_async(Query("toy", {"x": rows(3)}, timeout=30))
+
+    gated.gate.clear()
+    twice = asyncio.run_coroutine_threadsafe(predict_twice(), loop)
+    until(lambda: gated.batches)
+    waiting = callers.queue(rows(4))
+    callers.release()
+    twice.result(30)
+    assert answer(waiting) == [8]
+    assert gated.sizes == [1, 2]
+    callers.pool.shutdown()
     threads.close()
