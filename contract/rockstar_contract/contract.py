@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.preprocessing import Step
@@ -298,7 +297,7 @@ def label_probabilities(
     Returns:
         One prediction for each row; of equal probabilities, the first class is first.
     """
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(labels))].tolist()
+    order = (-probabilities).argsort(axis=1, kind="stable")[:, :top].tolist()
     answers = []
     for row, classes in zip(probabilities, order, strict=True):
         scores = tuple([Score(labels[c], row.item(c)) for c in classes])

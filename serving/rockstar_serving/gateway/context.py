@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -85,26 +84,25 @@ class Phase(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class _PhaseTimer:
+class _PhaseTimer(msgspec.Struct):
     """Adds a phase to a request. A class, as contextlib's generators are slower."""
 
-    __slots__ = ("_began", "_current", "_name", "_start")
-
-    def __init__(self, name: str, current: "RequestContext") -> None:
-        self._name = name
-        self._current = current
+    name: str
+    current: "RequestContext"
+    start: int = 0
+    began: float = 0.0
 
     def __enter__(self) -> None:
-        self._start, self._began = time.time_ns(), time.perf_counter()
+        self.start, self.began = time.time_ns(), time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        name, seconds = self._name, time.perf_counter() - self._began
-        self._current.phases.append(Phase(name, self._start, seconds))
-        self._current.spent[name] = self._current.spent.get(name, 0.0) + seconds
+        name, current = self.name, self.current
+        seconds = time.perf_counter() - self.began
+        current.phases.append(Phase(name, self.start, seconds))
+        current.spent[name] = current.spent.get(name, 0.0) + seconds
 
 
-@dataclass
-class RequestContext:
+class RequestContext(msgspec.Struct, dict=True):
     """One request; observers read it when the request is answered.
 
     It has the same members on every server, so that predictions depend on no web framework.
@@ -154,10 +152,10 @@ class RequestContext:
     model: str = ""
     version: int | None = None
     instances: int = 0
-    phases: list[Phase] = field(default_factory=list)
-    spent: dict[str, float] = field(default_factory=dict)
-    arms: dict[str, Arm] = field(default_factory=dict)
-    held: list[Callable[[], None]] = field(default_factory=list)
+    phases: list[Phase] = []
+    spent: dict[str, float] = {}
+    arms: dict[str, Arm] = {}
+    held: list[Callable[[], None]] = []
 
     @cached_property
     def trace(self) -> TraceContext:

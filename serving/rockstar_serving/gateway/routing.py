@@ -38,6 +38,8 @@ WAITING = 16
 SHADOW_TIMEOUT_S = 10.0
 
 Answer = TypeVar("Answer")
+# Made once, because annotations of functions in functions are evaluated at each call.
+_PredictedSteps = Steps[Predicted]
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +234,7 @@ class RoutedPredictor(Upstream):
             with current.phase("preprocess"):
                 return prepare(spec)
 
-        def predict(to: Query, shadow: Query | None) -> Steps[Predicted]:
+        def predict(to: Query, shadow: Query | None) -> _PredictedSteps:
             predicted = yield from self._steps.predict(to, timed, current.time_left)
             current.version = predicted.contract.version
             if examples is not None:

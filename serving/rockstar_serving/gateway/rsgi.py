@@ -167,7 +167,8 @@ class RsgiGateway:
     load: "LiteRTLoader | None" = None
 
     def __post_init__(self) -> None:
-        self._small_requests = 0
+        # In flight, and how many of them the metric has.
+        self._small_requests = self._reported = 0
         most = self.config.threads + self.config.queue + _MORE_THREADS
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
         self._page_threads = ThreadPoolExecutor(_PAGE_THREADS, thread_name_prefix="page")
@@ -343,16 +344,23 @@ class RsgiGateway:
     async def _run_on_loop(
         self, current: RequestContext, start: Callable[[], Steps[HttpResponse]], upstream: Upstream
     ) -> HttpResponse:
-        self._small_requests += 1
-        in_flight = self._gateway.admission.in_flight
-        in_flight.inc()
+        self._count_small(1)
         try:
             return await self._advance(current, start(), upstream.backend)
         except TooLargeError:  # for the event loop
             return await self._run_in_thread(current, start, upstream)
         finally:
-            in_flight.dec()
-            self._small_requests -= 1
+            self._count_small(-1)
+
+    def _count_small(self, more: int) -> None:
+        """Count small requests; the metric changes once for several, as that takes longer."""
+        if self._small_requests == self._reported:
+            self.loop.call_soon(self._report_small)
+        self._small_requests += more
+
+    def _report_small(self) -> None:
+        self._gateway.admission.in_flight.inc(self._small_requests - self._reported)
+        self._reported = self._small_requests
 
     async def _advance(
         self, current: RequestContext, steps: Steps[HttpResponse], to: Backend

@@ -1,4 +1,5 @@
 import asyncio
+import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ class Notes(Observer):
         self.refusals.append(why)
 
     def answered(self, context, status):
-        self.answers.append((dataclasses.replace(context), status))
+        self.answers.append((copy.copy(context), status))
 
     def joined(self, model, requests):
         self.batches.append(requests)
