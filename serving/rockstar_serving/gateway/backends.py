@@ -449,7 +449,7 @@ class AsyncBatching(BackendWrapper):
         if queue is None:
             queue = self._queues[key] = BatchQueue(self._limits.of(query.model))
         queue.waiting.append(request)
-        self._start_soon(key, queue)
+        self._start_soon(key, queue, before=1)  # at rest, one alone does not wait
         timer = self._loop.call_later(query.timeout, request.expire)
         try:
             outcome = await request.outcome
@@ -465,10 +465,10 @@ class AsyncBatching(BackendWrapper):
         call = partial(contextvars.copy_context().run, self._backend.predict, query)
         return await self._threads.run(call)
 
-    def _start_soon(self, key: BatchKey, queue: BatchQueue[_WaitingTask]) -> None:
+    def _start_soon(self, key: BatchKey, queue: BatchQueue[_WaitingTask], before: int) -> None:
         if not queue.is_due:
             queue.is_due = True
-            self._loop.call_soon(self._start_when_calm, key, queue, 0, self._turns)
+            self._loop.call_soon(self._start_when_calm, key, queue, before, 1)
 
     def _start_when_calm(
         self, key: BatchKey, queue: BatchQueue[_WaitingTask], before: int, turns: int
@@ -537,7 +537,7 @@ class AsyncBatching(BackendWrapper):
         queue = self._queues[key]
         queue.calls -= 1
         if self._turns and queue.waiting:
-            self._start_soon(key, queue)
+            self._start_soon(key, queue, before=0)
         else:
             self._start(key)
         failure = call.exception()
