@@ -35,7 +35,7 @@ from rockstar_training.report.theme import (
     Theme,
     new_plot,
     plain,
-    png,
+    pngs,
     render,
 )
 from rockstar_training.runs import REPORT_FILE, Run
@@ -144,10 +144,10 @@ def write_report(data: ReportData, run_folder: Path) -> None:
         for section in _sections(data):
             light = dark = ""
             if section.draw is not None:
-                image = png(section.draw)
-                (run_folder / f"{section.key}.png").write_bytes(image)
+                images = pngs(section.draw, LIGHT, *([] if section.gallery else [DARK]))
+                (run_folder / f"{section.key}.png").write_bytes(images[0])
                 if not section.gallery:
-                    light, dark = _data_url(image), _data_url(png(section.draw, DARK))
+                    light, dark = map(_data_url, images)
             items.append((section, light, dark))
         # Names of files may not be UTF-8.
         path, text = run_folder / REPORT_FILE, _render(data, items)
