@@ -34,7 +34,7 @@ from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import UnsupportedTypeError
-from rockstar_serving.gateway.forms import is_text, read_form
+from rockstar_serving.gateway.forms import Part, read_form
 from rockstar_serving.gateway.receiving import (
     PLAIN_BODY,
     body_chunks,
@@ -131,7 +131,7 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
             for name, value in parse_qsl(body.decode()):
                 # An unescaped "+" was read as a space, which base64 does not have.
                 text = value.replace(" ", "+") if value.startswith(_BASE64) else value
-                if is_text(text.encode()):
+                if _is_text(text.encode()):
                     examples += _recognized(text.encode(), name, config)
         if not examples and (mimetype.startswith(_RAW_TYPES) or not body):
             examples = _file(body, "body", config)
@@ -192,7 +192,7 @@ def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
 
 def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     """Read a file or text by its content; empty if it is unknown text."""
-    if not is_text(data):
+    if not _is_text(data):
         return _file(data, field, config)
     if _JSON.match(data):
         return _json_examples(data, config)
@@ -200,6 +200,20 @@ def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExa
     if text.startswith(_BASE64):
         return [NamedExample(field, _from_base64(text, field))]
     return _rows(data, field, config, "utf-8") if is_table(text) else []
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether bytes are text rather than an image or array file."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_text_field(part: Part) -> bool:
+    """Whether a part of a form is the value of an ordinary field: text without a file name."""
+    typed_as_file = part.content_type.startswith(("image/", "application/octet-stream"))
+    return not part.filename and not typed_as_file and _is_text(part.data)
 
 
 def _form_files(
@@ -212,7 +226,7 @@ def _form_files(
             continue  # a file input of a browser's form that was left empty
         if part.content_type in CSV_TYPES or (part.filename or "").lower().endswith(CSV_ENDINGS):
             files += _rows(part.data, part.label, config, part.charset)
-        elif not part.is_text:
+        elif not _is_text_field(part):
             recognized = _recognized(part.data, part.label, config)
             files += recognized or _file(part.data, part.label, config)
         elif (text := part.data.decode()).startswith(_BASE64):

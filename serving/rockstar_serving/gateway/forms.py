@@ -42,12 +42,6 @@ class Part(msgspec.Struct, frozen=True):
         """Its name in error messages."""
         return f"{self.name} ({self.filename})" if self.filename else self.name
 
-    @property
-    def is_text(self) -> bool:
-        """Whether it is the value of an ordinary field: text without a file name."""
-        typed_as_file = self.content_type.startswith(("image/", "application/octet-stream"))
-        return not self.filename and not typed_as_file and is_text(self.data)
-
 
 def read_form(content_type: str, chunks: Iterable[bytes]) -> list[Part]:
     """Parse a form into its parts, in order.
@@ -123,14 +117,6 @@ def read_form(content_type: str, chunks: Iterable[bytes]) -> list[Part]:
             hint=_HINT,
         ) from error
     return parts
-
-
-def is_text(data: bytes) -> bool:
-    """Whether bytes are text rather than an image or array file."""
-    try:
-        return "\0" not in data.decode()
-    except UnicodeDecodeError:
-        return False
 
 
 def _part(segment: MultipartSegment, data: bytes) -> Part:

@@ -299,19 +299,16 @@ def is_closed(client: HTTPConnection) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "kind", "status"),
+    ("method", "path", "status"),
     [
-        ("POST", "/nothing", "image/png", 404),
-        ("PUT", "/predict/toy", "image/png", 405),
-        ("POST", "/predict/toy", "application/xml", 415),
-        ("POST", "/predict/toy?top=0", "image/png", 400),
-        ("POST", "/v1/models/toy:nothing", "image/png", 400),
+        ("POST", "/nothing", 404),
+        ("PUT", "/predict/toy", 405),
+        ("POST", "/predict/toy?top=0", 400),
+        ("POST", "/v1/models/toy:nothing", 400),
     ],
 )
-def test_a_large_body_that_is_not_read_ends_the_connection(
-    client, host, method, path, kind, status
-):
-    client.request(method, path, bytes(500_000), {"Content-Type": kind})
+def test_a_large_body_that_is_not_read_ends_the_connection(client, host, method, path, status):
+    client.request(method, path, bytes(500_000), {"Content-Type": "image/png"})
     response = client.getresponse()
     # The event loop receives bodies up to the limit.
     assert (response.status, response.will_close) == (status, host == "gunicorn")
