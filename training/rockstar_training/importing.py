@@ -36,7 +36,7 @@ _SIZES = (8, 16, 32, 64, 128, 224)
 # Tolerance of the range 0…1 of probabilities, and of their sum.
 _SLACK, _SUM_SLACK = 1e-3, 1e-2
 # Layers that scale pixels, so that the model's range is 0…255.
-_SCALERS = ("Rescaling", "Normalization", "rescaling", "normalization")
+_SCALERS = ("rescaling", "normalization")
 
 Convert = Callable[[Tensor], Tensor]
 
@@ -253,7 +253,7 @@ class _Importer:
             )
         pixels = options.pixels
         if pixels is None:
-            if any(layer in _SCALERS for layer in source.layers):
+            if any(layer.lower() in _SCALERS for layer in source.layers):
                 pixels, why = "0-255", "it scales them itself"
             elif spec.dtype == tf.uint8:
                 pixels, why = "0-255", "its input is uint8"

@@ -59,7 +59,9 @@ def require_mlflow() -> None:
 
 
 class Tracking:
-    """A run in MLflow; a context manager that ends the run if the training fails.
+    """A run in MLflow; a context manager that ends the run if its body fails.
+
+    It can be entered several times, one after the other, and is the same run.
 
     Its experiment is MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME, by default "rockstartf".
     """

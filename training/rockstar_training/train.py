@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,61 +110,59 @@ def train_and_evaluate(
     devices = strategy()  # before any other use of TensorFlow
     make_repeatable(config.seed)
     path = descent_path(config.model, data.input)
-    with ExitStack() as tracked:
-        with (
-            unfinished_run(runs, config, data.train) as folder,
-            Live(folder, config, data, path, watched=watch is not None) as live,
-        ):
-            tracking = (
-                None if mlflow is None else tracked.enter_context(Tracking(mlflow, config, folder))
-            )
-            if watch is not None:
-                watch(folder)
+    with (
+        unfinished_run(runs, config, data.train) as folder,
+        Live(folder, config, data, path, watched=watch is not None) as live,
+        nullcontext() if mlflow is None else Tracking(mlflow, config, folder) as tracking,
+    ):
+        if watch is not None:
+            watch(folder)
 
-            def report_epoch(epoch: Epoch) -> None:
-                if progress is not None:
-                    progress(epoch)
-                if tracking is not None:
-                    tracking.log(epoch)
+        def report_epoch(epoch: Epoch) -> None:
+            if progress is not None:
+                progress(epoch)
+            if tracking is not None:
+                tracking.log(epoch)
 
-            fitted = _fit(config, data, devices, folder, report_epoch, live)
-            live.write("testing")
-            network, predictor = fitted.network, predictor_of(fitted.network.predict)
-            # Held-out examples are used from here on only, so nothing is selected by them.
-            test, metrics = evaluate(data, predictor)
-            metrics |= folds or {}
-            augmentation = augmentation_for(config.data, config.augmentation)
-            threshold = score_threshold(predictor, data.validation, augmentation, config.seed)
-            draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
-            worse = contract_builder.worse_than_served(models, draft, len(test.truth))
-            held = "" if serve_anyway else worse
-            outcome = outcome_of(data, test, predictor, path)
-            exported = export(
-                network.predict,
-                network.trackables,
-                draft,
-                golden,
-                models,
-                quantization=quantization_for(data, config.quantize),
-                documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},
-                neighbors=neighbors_of(data),
-                held=bool(held),
-            )
-            contract = exported.contract
-            run = write_record(runs, config, contract, test, fitted.history, folder)
-            live.write("finished", run=run.name, metrics=contract.metrics, held=held)
-        notes = (
-            *data.notes,
-            *prepared_data.weights_note(config, data),
-            *pretrained_note(config, network),
-            *fitted.notes,
-            *majority_note(contract, test),
+        fitted = _fit(config, data, devices, folder, report_epoch, live)
+        live.write("testing")
+        network, predictor = fitted.network, predictor_of(fitted.network.predict)
+        # Held-out examples are used from here on only, so nothing is selected by them.
+        test, metrics = evaluate(data, predictor)
+        metrics |= folds or {}
+        augmentation = augmentation_for(config.data, config.augmentation)
+        threshold = score_threshold(predictor, data.validation, augmentation, config.seed)
+        draft = contract_builder.build_contract(config.name, data, metrics, test, threshold)
+        worse = contract_builder.worse_than_served(models, draft, len(test.truth))
+        held = "" if serve_anyway else worse
+        outcome = outcome_of(data, test, predictor, path)
+        exported = export(
+            network.predict,
+            network.trackables,
+            draft,
+            golden,
+            models,
+            quantization=quantization_for(data, config.quantize),
+            documents=lambda contract: {CARD_FILE: model_card(contract, outcome, config.model)},
+            neighbors=neighbors_of(data),
+            held=bool(held),
         )
-        report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
+        contract = exported.contract
+        run = write_record(runs, config, contract, test, fitted.history, folder)
+        live.write("finished", run=run.name, metrics=contract.metrics, held=held)
+    notes = (
+        *data.notes,
+        *prepared_data.weights_note(config, data),
+        *pretrained_note(config, network),
+        *fitted.notes,
+        *majority_note(contract, test),
+    )
+    report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
+    with nullcontext() if tracking is None else tracking:  # a failure ends the run there, too
         write_report(report, run)
-        if tracking is not None:
-            missing = tracking.finish(contract, fitted.history, exported.folder, run, held)
-            notes = (*notes, *([missing] if missing else []))
+    if tracking is not None:
+        missing = tracking.finish(contract, fitted.history, exported.folder, run, held)
+        notes = (*notes, *([missing] if missing else []))
     descent = outcome.descent if isinstance(outcome, Regressed) else None
     return TrainingResult(
         folder=exported.folder,

@@ -5,6 +5,7 @@ from strangers: they are read without pickle, and their size is checked before m
 """
 
 import base64
+import codecs
 import copy
 import io
 import json
@@ -24,6 +25,7 @@ from werkzeug.http import parse_options_header
 
 from rockstar_contract.csv_rows import (
     CSV_ENDINGS,
+    SAMPLE_SIZE,
     SAVE_AS_CSV,
     is_table,
     read_rows,
@@ -66,7 +68,7 @@ _ZIP_MEMBER = b"PK\1\2"
 # Characters of base64 that are decoded at a time, which takes a few milliseconds.
 _BASE64_PIECE = 2**20
 # How a browser's canvas exports its image, and how base64 of a PNG, JPEG, GIF and WebP begins.
-_BASE64 = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR")
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-])")
 
 _NPY = b"\x93NUMPY"
@@ -128,11 +130,13 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
         body = whole_body(current, config)
         examples = _recognized(body, "body", config)
         if not examples and mimetype == _FORM_FIELDS:
-            for name, value in parse_qsl(body.decode()):
-                # An unescaped "+" was read as a space, which base64 does not have.
-                text = value.replace(" ", "+") if value.startswith(_BASE64) else value
-                if _is_text(text.encode()):
-                    examples += _recognized(text.encode(), name, config)
+            for name, value in parse_qsl(body.decode(errors="replace")):
+                data = value.encode()
+                if data.startswith(_BASE64):
+                    # An unescaped "+" was read as a space, which base64 does not have.
+                    data = data.replace(b" ", b"+")
+                if _is_text(data):
+                    examples += _recognized(data, name, config)
         if not examples and (mimetype.startswith(_RAW_TYPES) or not body):
             examples = _file(body, "body", config)
     if not examples:
@@ -192,22 +196,24 @@ def _file(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
 
 def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExample]:
     """Read a file or text by its content; empty if it is unknown text."""
-    if not _is_text(data):
-        return _file(data, field, config)
     if _JSON.match(data):
         return _json_examples(data, config)
-    text = data.decode()
-    if text.startswith(_BASE64):
-        return [NamedExample(field, _from_base64(text, field))]
-    return _rows(data, field, config, "utf-8") if is_table(text) else []
+    if data.startswith(_BASE64):
+        return [NamedExample(field, _from_base64(data.decode(errors="replace"), field))]
+    if not _is_text(data):
+        return _file(data, field, config)
+    table = is_table(data[:SAMPLE_SIZE].decode(errors="ignore"))
+    return _rows(data, field, config, "utf-8") if table else []
 
 
 def _is_text(data: bytes) -> bool:
     """Whether bytes are text rather than an image or array file."""
     try:
-        return "\0" not in data.decode()
+        # Not all of it, which takes up to four times the memory; the last character may be cut.
+        codecs.getincrementaldecoder("utf-8")().decode(data[:SAMPLE_SIZE])
     except UnicodeDecodeError:
         return False
+    return b"\0" not in data
 
 
 def _is_text_field(part: Part) -> bool:
@@ -229,7 +235,8 @@ def _form_files(
         elif not _is_text_field(part):
             recognized = _recognized(part.data, part.label, config)
             files += recognized or _file(part.data, part.label, config)
-        elif (text := part.data.decode()).startswith(_BASE64):
+        elif part.data.startswith(_BASE64):
+            text = part.data.decode(errors="replace")
             files.append(NamedExample(part.label, _from_base64(text, part.label)))
     if not files:
         names = ", ".join(sorted({part.name for part in parts}))
