@@ -30,6 +30,9 @@ let trainer = null;
 let data = null;
 let grid = null; // inputs of the points at which neurons are shown
 let history = []; // { train, test } losses by epoch
+let tested = null; // what the network computed for the test examples after the last epoch
+let lines = []; // of each layer, where those to its neurons start and end: [x, y, x, y]
+let turn = 0; // the layer whose lines are drawn next
 let running = false;
 let selected = null; // the neuron that the large picture shows: [layer, index]
 let drawingTime = 0; // milliseconds that the last picture took
@@ -127,18 +130,28 @@ function step() {
 
 function frame() {
   if (!running) return;
-  const [epoch, end] = [trainer.epoch, performance.now() + Math.max(LEAST_TRAINING, FRAME - drawingTime)];
-  do step(); while (trainer.epoch === epoch && performance.now() < end);
+  const end = performance.now() + Math.max(LEAST_TRAINING, FRAME - drawingTime);
+  const isNew = recordEpoch();
+  if (!running) return; // the weights are too large
+  const { epoch } = trainer;
+  while (trainer.epoch === epoch && performance.now() < end) step();
   const trained = performance.now();
-  if (trainer.epoch !== epoch) record();
-  show();
+  show(isNew);
   drawingTime = performance.now() - trained;
   requestAnimationFrame(frame);
+}
+
+// Records the last epoch, if that was not done before.
+function recordEpoch() {
+  const isNew = trainer.epoch >= history.length;
+  if (isNew) record();
+  return isNew;
 }
 
 function record() {
   const [train, test] = [data.train, data.test].map(({ inputs, labels }) => trainer.network.evaluate(inputs, labels));
   history.push({ train: train.loss, test: test.loss, accuracy: test.accuracy });
+  tested = test.passes;
   if (!Number.isFinite(train.loss)) {
     pause();
     say("The weights have become too large for numbers: the learning rate is too high. Lower it and reset.", true);
@@ -154,6 +167,7 @@ function run() {
 }
 
 function pause() {
+  if (running && recordEpoch()) show();
   if (!running) return;
   running = false;
   find("run").textContent = "Train";
@@ -178,17 +192,21 @@ function write(id, text) {
   if (find(id).textContent !== text) find(id).textContent = text;
 }
 
-function show() {
+// Draws the network, and what changes with an epoch if there is a new one.
+function show(isNew = true) {
+  const passes = isDigits() ? tested : trainer.network.forward(grid);
+  showNeurons(passes, isNew);
+  // One layer in each picture: a thousand lines take longer than a frame.
+  turn = (turn + 1) % lines.length;
+  showLines(turn);
+  if (isDigits()) showDrawing();
+  else showBoundary(passes);
+  if (!isNew) return;
   const { train, test, accuracy } = history.at(-1);
   write("epoch", trainer.epoch.toLocaleString("en"));
   write("train-loss", train.toFixed(3));
   write("test-loss", test.toFixed(3));
   write("test-accuracy", percent(accuracy));
-  const passes = isDigits() ? trainer.network.forward(data.test.inputs) : trainer.network.forward(grid);
-  showNeurons(passes);
-  showLines();
-  if (isDigits()) showDrawing();
-  else showBoundary(passes);
   showLosses();
 }
 
@@ -198,15 +216,9 @@ function buildDiagram() {
   const columns = [inputColumn(), ...layers.map((_, index) => neuronColumn(index, sizes[index + 1]))];
   find("diagram").classList.toggle("digits", isDigits());
   find("diagram").replaceChildren(find("lines"), ...columns);
-  const lines = layers.flatMap(({ inputs, outputs }, layer) => {
-    const count = isDigits() && layer === 0 ? 1 : inputs;
-    return Array.from({ length: outputs * count }, () => document.createElementNS("http://www.w3.org/2000/svg", "line"));
-  });
-  find("lines").replaceChildren(...lines);
   find("diagram-hint").textContent = isDigits()
     ? "A neuron of the first layer shows its weights as an image: blue is positive, orange negative. Other neurons show their mean value for the digits 0 to 9, from left to right."
     : "Each neuron shows its value over the plane: blue is positive, orange negative. Lines are weights. Choose a neuron to see it large.";
-  placeLines();
 }
 
 function inputColumn() {
@@ -215,7 +227,7 @@ function inputColumn() {
   if (isDigits()) {
     const picture = make("canvas", "node");
     picture.style.width = picture.style.height = "48px";
-    paint(picture, data.train.examples[0].image.map((value) => 2 * value - 1), DIGIT_SIDE, DIGIT_SIDE);
+    paint(picture, DIGIT_SIDE, DIGIT_SIDE, data.train.examples[0].image, { scale: 2, shift: -1 });
     column.append(picture, make("span", "", "12 × 12 pixels"));
     return column;
   }
@@ -292,27 +304,29 @@ function neurons() {
   return [...find("diagram").querySelectorAll(".column")].slice(1).map((column) => [...column.querySelectorAll(".neuron")]);
 }
 
-function showNeurons(passes) {
+function showNeurons(passes, isNew) {
   neurons().forEach((column, layer) => column.forEach((neuron, index) => {
     const picture = neuron.firstElementChild;
     if (!isDigits()) {
-      paint(picture, valuesOf(passes, layer, index), GRID, GRID);
+      paintPlane(picture, passes, layer, index);
     } else if (layer === 0) {
       const { inputs, weights } = trainer.network.layers[0];
-      paint(picture, scaled(weights.subarray(index * inputs, (index + 1) * inputs)), DIGIT_SIDE, DIGIT_SIDE);
-    } else {
-      paint(picture, meansByDigit(passes[layer].values, index, column.length), 10, 1);
+      const own = weights.subarray(index * inputs, (index + 1) * inputs);
+      paint(picture, DIGIT_SIDE, DIGIT_SIDE, own, { scale: 1 / largest(own, 0, 1, 1e-9) });
+    } else if (isNew) {
+      const means = meansByDigit(passes[layer].values, index, column.length);
+      paint(picture, 10, 1, means, { scale: 1 / largest(means, 0, 1, 1) });
     }
   }));
 }
 
-// The values of a neuron over the plane, from -1 to 1.
-function valuesOf(passes, layer, index) {
+// Draws the values of a neuron over the plane.
+function paintPlane(canvas, passes, layer, index) {
   const { values } = passes[layer];
-  const count = trainer.network.sizes[layer + 1];
-  const own = new Float64Array(values.length / count);
-  for (let at = 0; at < own.length; at++) own[at] = values[at * count + index];
-  return layer === passes.length - 1 ? own.map((share) => 2 * share - 1) : scaled(own, 1);
+  const stride = trainer.network.sizes[layer + 1];
+  const isLast = layer === passes.length - 1;
+  const [scale, shift] = isLast ? [2, -1] : [1 / largest(values, index, stride, 1), 0];
+  paint(canvas, GRID, GRID, values, { start: index, stride, scale, shift });
 }
 
 function meansByDigit(values, index, count) {
@@ -321,28 +335,41 @@ function meansByDigit(values, index, count) {
     sums[label] += values[example * count + index];
     counts[label] += 1;
   });
-  return scaled(sums.map((sum, label) => sum / Math.max(1, counts[label])), 1);
+  return sums.map((sum, label) => sum / Math.max(1, counts[label]));
 }
 
-function scaled(values, least = 1e-9) {
-  const most = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), least);
-  return values.map((value) => value / most);
+// The largest size of every `stride`th value, at least `most`.
+function largest(values, start, stride, most) {
+  for (let at = start; at < values.length; at += stride) most = Math.max(most, Math.abs(values[at]));
+  return most;
 }
 
-// Draws values from -1 (orange) to 1 (blue).
-function paint(canvas, values, width, height) {
+let picture = new ImageData(1, 1);
+let palette = null; // the colors of 256 values from -1 (orange) to 1 (blue)
+
+// Draws every `stride`th value as `scale * value + shift`, in which -1 is orange and 1 is blue.
+function paint(canvas, width, height, values, { start = 0, stride = 1, scale = 1, shift = 0 } = {}) {
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
-  const picture = new ImageData(width, height);
-  const { data: pixels } = picture;
-  const [negative, middle, positive] = colors();
-  for (let at = 0; at < values.length; at++) {
-    const end = values[at] < 0 ? negative : positive;
-    const share = Math.min(1, Math.abs(values[at]));
-    for (let c = 0; c < 3; c++) pixels[4 * at + c] = middle[c] + share * (end[c] - middle[c]);
-    pixels[4 * at + 3] = 255;
+  if (picture.width !== width || picture.height !== height) picture = new ImageData(width, height);
+  palette ??= mixColors();
+  const pixels = new Uint32Array(picture.data.buffer);
+  for (let at = 0; at < pixels.length; at++) {
+    const value = Math.max(-1, Math.min(1, scale * values[start + at * stride] + shift));
+    pixels[at] = palette[Math.round(127.5 * (1 + value))];
   }
   canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+function mixColors() {
+  const [negative, middle, positive] = colors();
+  const bytes = new Uint8ClampedArray(4 * 256).fill(255);
+  for (let place = 0; place < 256; place++) {
+    const value = place / 127.5 - 1;
+    const end = value < 0 ? negative : positive;
+    for (let c = 0; c < 3; c++) bytes[4 * place + c] = middle[c] + Math.abs(value) * (end[c] - middle[c]);
+  }
+  return new Uint32Array(bytes.buffer);
 }
 
 function colors() {
@@ -355,7 +382,7 @@ function showBoundary(passes) {
   const canvas = find("boundary");
   const pencil = canvas.getContext("2d");
   const [layer, index] = selected ?? [passes.length - 1, 0];
-  paint(sheet, valuesOf(passes, layer, index), GRID, GRID);
+  paintPlane(sheet, passes, layer, index);
   pencil.drawImage(sheet, 0, 0, canvas.width, canvas.height);
   pencil.drawImage(dots, 0, 0);
   const what = selected ? `Neuron ${index + 1} of layer ${layer + 1}` : "The network";
@@ -387,6 +414,7 @@ function drawExamples() {
 
 function redraw() {
   if (!isDigits()) drawExamples();
+  placeLines();
   show();
 }
 
@@ -400,32 +428,38 @@ function placeLines() {
       const left = box.left - origin.left + diagram.scrollLeft;
       return { left, right: left + box.width, y: box.top - origin.top + box.height / 2 };
     }));
-  const lines = find("lines").children;
-  let at = 0;
-  columns.slice(1).forEach((ends, layer) => ends.forEach((end) => columns[layer].forEach((start) => {
-    const line = lines[at++];
-    line.setAttribute("x1", start.right);
-    line.setAttribute("y1", start.y);
-    line.setAttribute("x2", end.left);
-    line.setAttribute("y2", end.y);
-  })));
+  lines = columns.slice(1).map((ends, layer) => ends.flatMap((end) =>
+    columns[layer].map((start) => [start.right, start.y, end.left, end.y])));
+  const canvas = find("lines");
+  const width = Math.max(...lines.at(-1).map(([, , right]) => right));
+  const height = 3 + Math.max(...lines.flat().map(([, from, , to]) => Math.max(from, to)));
+  Object.assign(canvas, { width: width * devicePixelRatio, height: height * devicePixelRatio }); // also clears it
+  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  canvas.getContext("2d").scale(devicePixelRatio, devicePixelRatio);
+  lines.forEach((_, layer) => showLines(layer));
 }
 
-function showLines() {
-  const lines = find("lines").children;
-  let at = 0;
-  trainer.network.layers.forEach(({ inputs, outputs, weights }, layer) => {
-    for (let output = 0; output < outputs; output++) {
-      const own = weights.subarray(output * inputs, (output + 1) * inputs);
-      const shown = isDigits() && layer === 0 ? [own.reduce((sum, weight) => sum + Math.abs(weight), 0) / inputs] : own;
-      for (const weight of shown) {
-        const line = lines[at++];
-        const width = Math.min(5, 0.3 + Math.abs(weight)).toFixed(2);
-        if (line.getAttribute("stroke-width") !== width) line.setAttribute("stroke-width", width);
-        line.classList.toggle("negative", weight < 0);
-      }
-    }
+function showLines(layer) {
+  const pencil = find("lines").getContext("2d");
+  const { inputs, weights } = trainer.network.layers[layer];
+  // All pixels are one node.
+  const shown = isDigits() && layer === 0 ? lines[0].map((_, output) => meanSize(weights.subarray(output * inputs, (output + 1) * inputs))) : weights;
+  const left = Math.min(...lines[layer].map(([start]) => start));
+  const right = Math.max(...lines[layer].map(([, , end]) => end));
+  pencil.clearRect(left, 0, right - left, find("lines").height);
+  const [negative, , positive] = colors().map((color) => `rgb(${color})`);
+  lines[layer].forEach(([x1, y1, x2, y2], at) => {
+    pencil.strokeStyle = shown[at] < 0 ? negative : positive;
+    pencil.lineWidth = Math.min(5, 0.3 + Math.abs(shown[at]));
+    pencil.beginPath();
+    pencil.moveTo(x1, y1);
+    pencil.lineTo(x2, y2);
+    pencil.stroke();
   });
+}
+
+function meanSize(values) {
+  return values.reduce((sum, value) => sum + Math.abs(value), 0) / values.length;
 }
 
 function showLosses() {
@@ -552,7 +586,10 @@ window.addEventListener("hashchange", () => {
   restart();
 });
 new ResizeObserver(placeLines).observe(find("diagram"));
-dark.addEventListener("change", redraw);
+dark.addEventListener("change", () => {
+  palette = null;
+  redraw();
+});
 
 settings = parse(window.location.hash);
 fillForm();
