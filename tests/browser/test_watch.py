@@ -128,7 +128,8 @@ def test_the_page_tells_that_the_server_is_gone_and_comes_back(page: Page, tmp_p
     command = [sys.executable, "-m", "rockstar_cli", "watch", "--workdir", str(tmp_path)]
     output = tmp_path / "output"
     lost = page.get_by_text("This page tries to reach it again")
-    for _ in range(2):
+    stopped = '{"event":"interrupted","epoch":1,"message":"Training stopped."}\n'
+    for interrupted in (True, False):
         with (
             output.open("w") as file,
             subprocess.Popen(command, stdout=file, stderr=file) as server,
@@ -142,8 +143,15 @@ def test_the_page_tells_that_the_server_is_gone_and_comes_back(page: Page, tmp_p
                 "has ended after epoch 1 without a result"
             )
             expect(lost).to_be_hidden()
+            if interrupted:
+                with (run / "events.jsonl").open("a") as file_:
+                    file_.write(stopped)
+                expect(page.locator(".state")).to_have_text("Training stopped. This page follows.")
             server.send_signal(signal.SIGINT)
-        expect(lost).to_be_visible()
+        if interrupted:  # and continued by the same command
+            with (run / "events.jsonl").open("a") as file_:
+                file_.write(start.replace('"epoch":0', '"epoch":1'))
+    expect(lost).to_be_visible()
 
 
 def test_two_runs_side_by_side(page: Page, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Run {
     const at = this.last?.epoch ?? this.meta?.epoch ?? 0;
     if (this.phase === "finished") return this.#result();
     if (this.phase === "failed") return `Training failed: ${this.message}`;
-    if (this.phase === "interrupted") return this.message;
+    if (this.phase === "interrupted") return `${this.message} This page follows.`;
     if (this.state === "removed") return "The folder of this run was removed; what came before stays on this page until it is closed.";
     if (this.state === "missing") return "There is no such run, or it cannot be read.";
     if (this.state === "ended") return `The training process has ended after epoch ${at} without a result: it was killed, or the computer restarted. The same command continues it, and this page follows.`;
@@ -268,13 +268,18 @@ function receive(message) {
   update();
 }
 
+// Whether nothing can follow; an interrupted training may continue.
+function settled() {
+  return runs.length > 0 && runs.every((run) => run.over && run.phase !== "interrupted");
+}
+
 function lost() {
-  if (runs.length && runs.every((run) => run.over)) {
+  if (settled()) {
     source.close();
     return;
   }
   for (const run of runs) run.state = "lost";
-  set(find("connection"), "The training process has ended, or does not respond. This page tries to reach it again.");
+  if (!runs.length || runs.some((run) => !run.over)) set(find("connection"), "The training process has ended, or does not respond. This page tries to reach it again.");
   update();
   // Browsers try again themselves, except after an answer that is no stream.
   if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
@@ -284,7 +289,7 @@ let hiding = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
   if (!document.hidden) {
-    if (source.readyState === EventSource.CLOSED && !(runs.length && runs.every((run) => run.over))) connect();
+    if (source.readyState === EventSource.CLOSED && !settled()) connect();
   } else if (!runs.some((run) => run.phase === "paused")) {
     hiding = setTimeout(() => source.close(), HIDDEN_FOR);
   }
