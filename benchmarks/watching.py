@@ -3,8 +3,8 @@
     python -m benchmarks.watching [--model cnn] [--epochs 20] [--rounds 5]
 
 A thread reads the events as a page does, and a drawing is predicted. Each round trains both ways,
-in turns; the table has the ratio of the processor time of the whole process, which other programs
-disturb less than time, and the ratio of the duration of the epochs after the first.
+in turns; the table has the median ratio of the processor time of the whole process, which other programs
+disturb less than time, and that of the duration of the epochs after the first.
 """
 
 import base64
@@ -42,7 +42,7 @@ def main(model: str, epochs: int, rounds: int) -> None:
     click.echo("| model | processor time, watched to not watched | epochs |")
     click.echo("| --- | --- | --- |")
     cpu, epoch = (
-        median(row[place] for row in watched) / median(row[place] for row in plain)
+        median(seen[place] / unseen[place] for seen, unseen in zip(watched, plain, strict=True))
         for place in (0, 1)
     )
     click.echo(f"| {model}, {epochs} epochs | {cpu:.3f} | {epoch:.3f} |")

@@ -67,6 +67,8 @@ def test_every_model_answers_with_bars_version_and_latency(page: Page) -> None:
         bars = card(page, model).get_by_role("rowheader")
         expect(bars.filter(visible=True)).to_have_text(list("0123456789"))
         expect(card(page, model).locator(".best th")).to_have_text("2")
+    page.reload()
+    expect(card(page, "cnn").locator(".answer")).to_have_text("2")
 
 
 def test_a_file_is_sent_unchanged(page: Page) -> None:

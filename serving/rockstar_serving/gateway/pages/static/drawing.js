@@ -35,9 +35,9 @@ export class Drawing {
     this.#replace(this.strokes.slice(0, -1));
   }
 
-  // Strokes of a sample, in a square of side 100.
-  show(strokes) {
-    this.#replace(strokes.map((stroke) => stroke.map(([x, y]) => [x / 100, y / 100])));
+  // Strokes in a square, by default those of a sample.
+  show(strokes, side = 100) {
+    this.#replace(strokes.map((stroke) => stroke.map(([x, y]) => [x / side, y / side])));
   }
 
   // The drawing without the pen, as a PNG blob. Does not use toBlob, which waits until the browser is
@@ -60,7 +60,7 @@ export class Drawing {
   }
 
   #down(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !event.isPrimary) return; // of several fingers, only the first draws
     this.canvas.setPointerCapture(event.pointerId);
     this.#begin(this.#point(event));
   }

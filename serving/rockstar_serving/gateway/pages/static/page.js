@@ -267,10 +267,19 @@ function showForm(card) {
   form.ask();
 }
 
+function keptDrawing() {
+  try {
+    return JSON.parse(sessionStorage.getItem("drawing")) ?? [];
+  } catch {
+    return []; // the browser forbids storage
+  }
+}
+
 async function load() {
   try {
     showModels(await listModels());
-    await changed();
+    if (drawing.empty && !file) drawing.show(keptDrawing(), 1);
+    else await changed();
   } catch (error) {
     say(error.message, true);
   }
@@ -289,6 +298,10 @@ find("undo").addEventListener("click", () => {
 find("file").addEventListener("change", (event) => {
   choose(event.target.files[0]);
   event.target.value = "";
+});
+// Keep the drawing when the page is reloaded, or a phone discards it in the background.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) sessionStorage.setItem("drawing", JSON.stringify(drawing.strokes));
 });
 for (const name of ["dragenter", "dragover"]) {
   paper.addEventListener(name, (event) => {

@@ -244,8 +244,11 @@ function inputColumn() {
       find("diagram").querySelector(`input[name="${name}"]`)?.focus();
     });
     box.name = name;
+    const picture = make("canvas");
+    picture.ariaHidden = "true";
+    paint(picture, GRID, GRID, gridInputs(GRID, [name]), { scale: 1 / RANGE });
     if (box.checked) label.className = "node";
-    label.append(box, name);
+    label.append(box, name, picture);
     column.append(label);
   }
   return column;
@@ -383,7 +386,12 @@ function showBoundary(passes) {
   const pencil = canvas.getContext("2d");
   const [layer, index] = selected ?? [passes.length - 1, 0];
   paintPlane(sheet, passes, layer, index);
+  // Paler than the points.
+  pencil.fillStyle = `rgb(${colors()[1]})`;
+  pencil.fillRect(0, 0, canvas.width, canvas.height);
+  pencil.globalAlpha = 0.6;
   pencil.drawImage(sheet, 0, 0, canvas.width, canvas.height);
+  pencil.globalAlpha = 1;
   pencil.drawImage(dots, 0, 0);
   const what = selected ? `Neuron ${index + 1} of layer ${layer + 1}` : "The network";
   canvas.setAttribute("aria-label", `${what} over the plane; ${percent(history.at(-1).accuracy)} of the test points are right`);
