@@ -3,8 +3,8 @@
     python -m benchmarks.watching [--model cnn] [--epochs 20] [--rounds 5]
 
 A thread reads the events as a page does, and a drawing is predicted. Each round trains both ways,
-in turns; the table has the median ratio of the processor time of the whole process, which other programs
-disturb less than time, and that of the duration of the epochs after the first.
+in turns; the table has the rounds' median ratio of the processor time of the whole process, which
+other programs disturb less than time, and that of the duration of the epochs after the first.
 """
 
 import base64

@@ -254,17 +254,23 @@ function receive(message) {
   if (message.lastEventId) lastId = message.lastEventId;
   const data = JSON.parse(message.data);
   if (data.token) token = data.token;
-  if (data.state === "missing" && data.run === undefined) set(find("connection"), "There is no such run; the list has those that there are.");
   if (data.run === undefined && !data.state) return;
   const number = data.run ?? 0;
-  if (data.state === "missing" && data.run === undefined) return;
+  if (data.state === "missing" && data.run === undefined) {
+    set(find("connection"), "There is no such run; the list has those that there are.");
+    listRuns();
+    return;
+  }
   runs[number] ??= new Run(number);
   const run = runs[number];
   for (const event of data.events) run.apply(event);
   // A training that continues does not know the drawing.
   if (data.state === "running" && run.state !== "running" && !drawing.empty) drawTimer = setTimeout(sendDrawing, 250);
   if (data.state) run.state = data.state;
-  if (data.name) run.name = data.name;
+  if (data.name && data.name !== run.name) {
+    run.name = data.name;
+    listRuns();
+  }
   update();
 }
 
@@ -279,7 +285,7 @@ function lost() {
     return;
   }
   for (const run of runs) run.state = "lost";
-  if (!runs.length || runs.some((run) => !run.over)) set(find("connection"), "The training process has ended, or does not respond. This page tries to reach it again.");
+  if (!runs.length || runs.some((run) => !run.over)) set(find("connection"), "The training process has ended, or does not respond: see the terminal. This page tries to reach it again.");
   update();
   // Browsers try again themselves, except after an answer that is no stream.
   if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
@@ -494,4 +500,3 @@ find("compare").addEventListener("focus", listRuns);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
 connect();
-setTimeout(listRuns, 1500);
