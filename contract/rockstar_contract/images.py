@@ -64,8 +64,8 @@ _SCANS_OF_LARGEST = 12
 _HEAVY = {"WEBP": 3.0, "AVIF": 1.5}
 # Bytes for each pixel while an image is decoded, and for each of the steps after it.
 _DECODING, _WORKING = 6, 28
-# Images up to this size decode in a moment, and need about 1 MB.
-_SMALL = 2**15
+# Images up to this size are decoded and preprocessed in a moment.
+_SMALL = 2**12
 # Chunks of a PNG with metadata that is not used; some of it is compressed, a thousandfold at best.
 _UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Far more chunks, segments or comments than files have. A small PNG has no room for much metadata.

@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import socket
+import sys
 import threading
 import time
+from collections import deque
 from operator import attrgetter
 from typing import Protocol
 
@@ -46,30 +48,41 @@ class Limit:
         """
         self.most = most
         self._most_waiting = waiting
-        self._taken = self._waiting = 0
+        self._taken = 0
+        # Those that wait, the first to come first: what they need, and set once they have it.
+        self._waiting: deque[tuple[int, threading.Event]] = deque()
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
 
     def enter(self, timeout: float, size: int = 1) -> Verdict:
         """Wait until there is room, at most `timeout` seconds, and take it; `leave` ends it."""
         with self._lock:
-            if not self._fits(size):
-                if self._waiting >= self._most_waiting:
-                    return "full"
-                self._waiting += 1
-                fits = self._changed.wait_for(lambda: self._fits(size), timeout)
-                self._waiting -= 1
-                if not fits:
-                    return "late"
-            self._taken += size
-            return "admitted"
+            # Not before those that wait: a request that takes several turns would keep them out.
+            if not self._waiting and self._fits(size):
+                self._taken += size
+                return "admitted"
+            if len(self._waiting) >= self._most_waiting:
+                return "full"
+            waiter = size, threading.Event()
+            self._waiting.append(waiter)
+        waiter[1].wait(timeout)
+        with self._lock:
+            if waiter[1].is_set():
+                return "admitted"
+            self._waiting.remove(waiter)
+            self._admit()
+            return "late"
 
     def leave(self, size: int = 1) -> None:
         """An admitted request gives back what it took."""
         with self._lock:
             self._taken -= size
-            if self._waiting:
-                self._changed.notify(size)
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            size, admitted = self._waiting.popleft()
+            self._taken += size
+            admitted.set()
 
     def _fits(self, size: int) -> bool:
         return self._taken + size <= self.most
@@ -95,7 +108,7 @@ class Admission(Limit):
 
     def is_full(self) -> bool:
         """Whether a request would be rejected now."""
-        return self._taken >= self.most and self._waiting >= self._most_waiting
+        return self._taken >= self.most and len(self._waiting) >= self._most_waiting
 
     def enter(self, timeout: float, size: int = 1) -> Verdict:
         """See Limit."""
@@ -118,7 +131,7 @@ class Admission(Limit):
 
 
 class Memory:
-    """Limits the memory that the requests of a worker process hold at a time; thread-safe.
+    """Limits the memory that requests of a worker process hold, and what computes; thread-safe.
 
     Large inputs wait apart from small ones, which are therefore answered meanwhile.
 
@@ -126,24 +139,33 @@ class Memory:
         bodies: bytes of bodies, as sent and decompressed. Nobody waits: those that wait would hold
             what others wait for.
         reading: large JSON documents and CSV files that are read; one at a time.
+        inflating: pieces of compressed bodies; one at a time.
     """
 
-    def __init__(self, max_body_bytes: int, max_pixels: int, waiting: int) -> None:
+    def __init__(self, max_body_bytes: int, max_pixels: int, waiting: int, cores: int) -> None:
         """Set the limits, from those of one request.
 
         Args:
             max_body_bytes: of a body.
             max_pixels: of an image.
             waiting: maximum number of requests that wait.
+            cores: number of processor cores for this process.
         """
         self.bodies = Limit(_LARGEST_BODIES * max_body_bytes, 0)
         self.reading = Limit(1, waiting)
+        # More threads than cores that compute would keep the event loop, or the threads of small
+        # requests, from running. Those that wait have been admitted, so their number is limited.
+        self.inflating, *self._preparing = (Limit(each, sys.maxsize) for each in (1, cores, cores))
         self._small = Limit(_SMALL_BYTES, waiting)
         self._large = Limit(_BYTES_PER_PIXEL * max_pixels, waiting)
 
     def decoding(self, size: int) -> Limit:
         """The limit for an input that takes `size` bytes when it is decoded."""
         return self._small if size <= _SMALL_INPUT else self._large
+
+    def preparing(self, size: int) -> Limit:
+        """The limit of images, small or large, that are decoded and preprocessed at a time."""
+        return self._preparing[size > _SMALL_INPUT]
 
 
 class _Stream(Protocol):

@@ -120,7 +120,12 @@ def create_app(
         stopping=stopping,
         outages=RateLimitedLogger(log),
         admission=admission,
-        memory=Memory(config.max_body_bytes, config.max_pixels, waiting=config.queue),
+        memory=Memory(
+            config.max_body_bytes,
+            config.max_pixels,
+            waiting=config.queue,
+            cores=max(1, (os.cpu_count() or 1) // config.workers),
+        ),
         uploads=Uploads(config.upload_timeout, admission),
     )
     app.extensions["gateway"] = here

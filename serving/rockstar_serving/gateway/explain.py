@@ -21,7 +21,7 @@ from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
-from rockstar_serving.gateway.receiving import hold
+from rockstar_serving.gateway.receiving import preparing
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.occlusion import (
     Occlusion,
@@ -62,14 +62,15 @@ def explain(model: str) -> ResponseReturnValue:
 
     def with_copies(spec: Input) -> NDArray[np.float32]:
         """The example and its changed copies, float32 [copies, *spec.shape]."""
-        tensor = prepare(
-            example.get(),
-            spec,
-            field=example.field,
-            max_pixels=here.config.max_pixels,
-            adjusted=adjusted,
-            reserve=hold,
-        )
+        with preparing(here, current) as reserve:
+            tensor = prepare(
+                example.get(),
+                spec,
+                field=example.field,
+                max_pixels=here.config.max_pixels,
+                adjusted=adjusted,
+                reserve=reserve,
+            )
         if isinstance(spec, TableInput):
             return replaced_rows(tensor, spec.columns)
         return _windows(tensor).images(tensor)

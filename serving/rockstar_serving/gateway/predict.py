@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from typing import Any
@@ -35,7 +35,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found, send_tensors
-from rockstar_serving.gateway.receiving import reserve
+from rockstar_serving.gateway.receiving import preparing
 from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.model_ref import whole_number
 from tfs_api.status import Code
@@ -147,7 +147,6 @@ class Batch:
         self.is_unchanged = False
         self.size = len(self.examples)
         self.sent: list[Any] = [named.example for named in self.examples]
-        self._give_back: Callable[[], None] | None = None
 
     def prepare(self, spec: Input) -> ModelInputs:
         """Preprocess the valid examples; may be called again for another contract.
@@ -182,25 +181,23 @@ class Batch:
                 if isinstance(spec, TensorInput):
                     rows.append(read_tensors(example, spec, named.field))
                 else:
-                    rows.append(
-                        prepare(
+                    with preparing(self.here, self.current) as reserve:
+                        tensor = prepare(
                             example,
                             spec,
                             field=named.field,
                             max_pixels=self.here.config.max_pixels,
                             strict=self.strict,
                             adjusted=adjusted,
-                            reserve=self._reserve,
+                            reserve=reserve,
                         )
-                    )
+                    rows.append(tensor)
             except InvalidInputError as error:
                 is_for_thread = self.here.is_event_loop and isinstance(error, TooLargeError)
                 if is_for_thread or not self.partial:
                     raise
                 self.problems[index] = copy.copy(error)  # without its traceback, which keeps this
                 continue
-            finally:
-                self._release()
             fields.append(named.field)
             if adjusted:
                 self.adjusted[index] = adjusted
@@ -216,16 +213,6 @@ class Batch:
             raise TooLargeError("body", expected="work for a moment", got="more")
         if self.current is not None:
             self.current.time_left()
-
-    def _reserve(self, size: int) -> None:
-        """Reserve memory for one example; a repaired image is decoded twice."""
-        self._release()
-        self._give_back = reserve(self.here, self.current, size)
-
-    def _release(self) -> None:
-        if self._give_back is not None:
-            self._give_back()
-            self._give_back = None
 
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Split arrays from files that are batches of examples; their shape shows it."""

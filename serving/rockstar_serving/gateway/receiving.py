@@ -25,7 +25,7 @@ PLAIN_BODY = 128 * 1024
 # Bytes at the start of each body that do not count.
 _UNCOUNTED = 256 * 1024
 # Bytes of JSON in which values are counted at a time.
-_COUNTED = 2**20
+_COUNTED = 2**17
 # Most values of a JSON document: a few bytes each, but many in memory.
 _MAX_VALUES = 1_500_000
 # Most names in the objects of a JSON document, which take far longer than its values.
@@ -33,6 +33,8 @@ _MAX_NAMES = 300_000
 # Twice what they take.
 _LIST_BYTES, _VALUE_BYTES = 160, 64
 _CHUNK = 64 * 1024
+# Of a decompressed body: a millisecond of work.
+_INFLATED = 4 * _CHUNK
 # Of a chunked body, whose chunks may be tiny.
 _CHUNKED_PIECE = 16 * 1024
 SMALL_CHUNK = 64
@@ -152,7 +154,8 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                         has_header = data[0] & 0x0F == zlib.DEFLATED
                         window = zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
                     inflater = zlib.decompressobj(window)
-                out = inflater.decompress(data, _CHUNK)
+                with _inflating(produced):
+                    out = inflater.decompress(data, _INFLATED)
                 produced += len(out)
                 if produced > most:
                     raise too_large(most, "more", " when decompressed")
@@ -160,7 +163,7 @@ def _decompressed(chunks: Iterable[bytes], coding: str, most: int) -> Iterator[b
                 if out:
                     yield out
                 data = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
-                more = bool(data) or (len(out) == _CHUNK and not inflater.eof)
+                more = bool(data) or (len(out) == _INFLATED and not inflater.eof)
     except zlib.error as error:
         reason = str(error).rpartition(": ")[2]  # without zlib's own number
         raise _not_compressed(coding, f"something else ({reason})") from error
@@ -238,6 +241,46 @@ def hold(size: int) -> None:
 
 
 @contextlib.contextmanager
+def turn(here: Gateway, current: RequestContext | None, limit: Limit) -> Iterator[None]:
+    """Compute when others let it; FIFO. A request holds its place among those that run meanwhile.
+
+    Raises:
+        DeadlineExceededError, ProblemError: the time is over.
+    """
+    timeout = current.time_left() if current else here.config.request_timeout
+    if limit.enter(timeout) != "admitted":
+        raise rejection("late")
+    try:
+        yield
+    finally:
+        limit.leave()
+
+
+def _inflating(produced: int) -> contextlib.AbstractContextManager[None]:
+    """Decompress more of a body of which there are `produced` bytes; large ones take turns."""
+    if produced <= PLAIN_BODY:
+        return contextlib.nullcontext()
+    here = gateway()
+    return turn(here, context(), here.memory.inflating)
+
+
+@contextlib.contextmanager
+def preparing(here: Gateway, current: RequestContext | None) -> Iterator[Callable[[int], None]]:
+    """Prepare an example; yields a function that waits for memory and a turn, for decode_image.
+
+    That raises what reserve() does.
+    """
+    with contextlib.ExitStack() as taken:
+
+        def take(size: int) -> None:
+            taken.close()  # a repaired image is decoded twice
+            taken.callback(reserve(here, current, size))
+            taken.enter_context(turn(here, current, here.memory.preparing(size)))
+
+        yield take
+
+
+@contextlib.contextmanager
 def reading(size: int) -> Iterator[None]:
     """Read a JSON document or CSV file of `size` bytes; large ones wait for each other.
 
@@ -268,18 +311,20 @@ def reading_json(body: bytes) -> Iterator[None]:
     """
     if len(body) > PLAIN_BODY:
         lists = values = names = 0
-        for start in range(0, len(body), _COUNTED):
-            piece = body[start : start + _COUNTED]
-            lists += piece.count(b"[") + piece.count(b"{")
-            values, names = values + piece.count(b","), names + piece.count(b":")
-            if lists + values > _MAX_VALUES or names > _MAX_NAMES:
-                raise TooLargeError(
-                    "body",
-                    expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
-                    f"{_MAX_NAMES:,} names",
-                    got="more",
-                    hint="send fewer examples, or binary data: images, .npy, binary tensors of /v2",
-                )
+        with reading(len(body)):
+            for start in range(0, len(body), _COUNTED):
+                piece = body[start : start + _COUNTED]
+                lists += piece.count(b"[") + piece.count(b"{")
+                values, names = values + piece.count(b","), names + piece.count(b":")
+                if lists + values > _MAX_VALUES or names > _MAX_NAMES:
+                    raise TooLargeError(
+                        "body",
+                        expected=f"JSON of at most {_MAX_VALUES:,} values, lists and objects, and "
+                        f"{_MAX_NAMES:,} names",
+                        got="more",
+                        hint="send fewer examples, or binary data: images, .npy, binary tensors of "
+                        "/v2",
+                    )
         hold(2 * len(body) + _LIST_BYTES * lists + _VALUE_BYTES * values)
     with reading(len(body)):
         yield

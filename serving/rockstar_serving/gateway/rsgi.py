@@ -69,8 +69,8 @@ _SMALL_PIXELS = 64 * 64
 _FEW_INSTANCES = 64
 # Small requests in flight; they take little memory and no thread.
 _MOST_SMALL = 1024
-# Chunks of a body that are received before others run.
-_CHUNKS_AT_ONCE = 16
+# Bytes of a body that are received before others run; each chunk takes as long as so many bytes.
+_TURN, _CHUNK_COST = 64 * 1024, 4 * 1024
 # Small chunks that a body may have: each takes as long as a large one.
 _SMALL_CHUNKS = 4096
 # How long the rest of a rejected body is received.
@@ -176,6 +176,7 @@ class RsgiGateway:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Load the models and create the application."""
         self.loop = loop
+        self._turns = asyncio.Lock()
         self._calls = CallThreads(loop, _MODEL_THREADS)
 
         def batching(backend: Backend, limits: BatchLimits, observer: Observer) -> Backend:
@@ -269,7 +270,7 @@ class RsgiGateway:
                 if self._keys is not None:
                     require_key(self._keys, current, api, model, self._gateway.observer)
             except Exception:
-                await _discard(_chunks(protocol), current)
+                await _discard(self._chunks(protocol), current)
                 raise
             body = await self._receive(protocol, length, current)
             current.receive = lambda: iter((body,))
@@ -302,7 +303,7 @@ class RsgiGateway:
             TooLargeError: larger than config.max_body_bytes.
         """
         most = self.config.max_body_bytes
-        arriving = _chunks(protocol)
+        arriving = self._chunks(protocol)
         if length is not None and length > most:
             await _discard(arriving, current)
             raise too_large(most, f"{length:,} bytes")
@@ -340,6 +341,21 @@ class RsgiGateway:
         finally:
             current.uploading = time.monotonic() - began
         raise not_chunks() if length is None else truncated(length)
+
+    async def _chunks(self, protocol: HttpProtocol) -> AsyncIterator[bytes]:
+        """The chunks of a body; unlike the server's iterator, it can be continued.
+
+        Chunks that have arrived already do not suspend the coroutine. So bodies take turns, a piece
+        of one in each iteration of the event loop, however many arrive.
+        """
+        cost = 0
+        async for chunk in protocol:
+            yield chunk
+            cost += len(chunk) + _CHUNK_COST
+            if cost > _TURN:
+                cost = 0
+                async with self._turns:
+                    await asyncio.sleep(0)
 
     async def _run_on_loop(
         self, current: RequestContext, start: Callable[[], Steps[HttpResponse]], upstream: Upstream
@@ -421,7 +437,7 @@ class RsgiGateway:
                 if self._keys is None or self._keys.owner(presented_key(current)):
                     body = await self._receive(protocol, length, current)
                 else:  # Flask rejects the request
-                    await _discard(_chunks(protocol), current)
+                    await _discard(self._chunks(protocol), current)
                 environ["CONTENT_LENGTH"] = str(len(body))
         except TooLargeError:  # an error of those that read the body
             environ["CONTENT_LENGTH"] = str(self.config.max_body_bytes + 1)
@@ -450,19 +466,6 @@ class RsgiGateway:
         if self.is_retiring() or current.unread or scope.method == "CONNECT":
             sent.append(("connection", "close"))
         protocol.response_bytes(status, sent, content)
-
-
-async def _chunks(protocol: HttpProtocol) -> AsyncIterator[bytes]:
-    """The chunks of a body; unlike the server's iterator, it can be continued.
-
-    Chunks that have arrived already do not suspend the coroutine, so it lets others run at times.
-    """
-    count = 0
-    async for chunk in protocol:
-        yield chunk
-        count += 1
-        if count % _CHUNKS_AT_ONCE == 0:
-            await asyncio.sleep(0)
 
 
 async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> None:

@@ -22,7 +22,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError
-from rockstar_serving.gateway.receiving import reading_json, whole_body
+from rockstar_serving.gateway.receiving import reading, reading_json, whole_body
 from rockstar_serving.gateway.state import gateway
 from tfs_api import json_request, json_response
 from tfs_api.json_request import JsonRequest
@@ -109,7 +109,7 @@ def _content(target: Route, cache: "SignatureCache") -> Steps[bytes]:
                 tensors = json_request.parse_predict(body)
             if isinstance(rows := tensors.document.get("instances"), list):
                 require_few(len(rows), gateway().config)
-        outputs = yield from _predict(ref, tensors, cache)
+        outputs = yield from _predict(ref, tensors, len(body), cache)
         with current.phase("postprocess"):
             return json_response.response(outputs, by_row=tensors.by_row)
     if target.action is Action.CLASSIFY:
@@ -194,8 +194,10 @@ def _create_cache(setup: BlueprintSetupState) -> None:
     setup.app.extensions[_EXTENSION] = SignatureCache()
 
 
-def _predict(ref: ModelRef, parsed: JsonRequest, cache: SignatureCache) -> Steps[Outputs]:
-    """Predict; the outputs by name.
+def _predict(
+    ref: ModelRef, parsed: JsonRequest, size: int, cache: SignatureCache
+) -> Steps[Outputs]:
+    """Predict with JSON of `size` bytes; the outputs by name.
 
     Raises:
         StatusError: the request does not match the signature, or an error of the model server.
@@ -204,7 +206,7 @@ def _predict(ref: ModelRef, parsed: JsonRequest, cache: SignatureCache) -> Steps
     known = cache.known.get(ref)
     if known is not None:
         try:
-            return (yield from _predict_as(ref, parsed, known, cache))
+            return (yield from _predict_as(ref, parsed, size, known, cache))
         except StatusError as error:
             if isinstance(error, CallError) and not isinstance(error, InvalidRequestError):
                 raise
@@ -213,18 +215,18 @@ def _predict(ref: ModelRef, parsed: JsonRequest, cache: SignatureCache) -> Steps
             if _input_dtypes(known, name) == _input_dtypes(remembered, name):
                 raise
     known = known or (yield from cache.read(ref))
-    return (yield from _predict_as(ref, parsed, known, cache))
+    return (yield from _predict_as(ref, parsed, size, known, cache))
 
 
 def _predict_as(
-    ref: ModelRef, parsed: JsonRequest, known: _Known, cache: SignatureCache
+    ref: ModelRef, parsed: JsonRequest, size: int, known: _Known, cache: SignatureCache
 ) -> Steps[Outputs]:
     """Predict with JSON read for known signatures; again if the version that answers has others."""
     current, name = context(), parsed.signature_name or DEFAULT_SIGNATURE
     while True:
         if name not in known.signatures:
             raise json_request.signature_not_found(name)
-        with current.phase("preprocess"):
+        with current.phase("preprocess"), reading(size):
             feeds = json_request.feeds(parsed, known.signatures[name])
         current.instances = max((len(a) for a in feeds.values() if np.ndim(a)), default=1)
         shapes = [spec.shape for spec in known.signatures[name].inputs.values()]

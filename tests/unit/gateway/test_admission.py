@@ -52,14 +52,15 @@ def memory(app):
 
 def test_a_limit_admits_what_fits_and_rejects_more_than_may_wait():
     limit = Limit(10, waiting=1)
-    assert limit.enter(0, 6) == limit.enter(0, 4) == "admitted"
-    assert limit.enter(0, 1) == "late"
+    assert limit.enter(0, 6) == limit.enter(0, 3) == "admitted"
+    assert limit.enter(0, 2) == "late"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(limit.enter, 30, 5)
-        until(lambda: limit.enter(0, 1) == "full", what="one that waits")
+        until(lambda: limit.enter(0, 2) == "full", what="one that waits")
+        assert limit.enter(0, 1) == "full", "it came later"
         limit.leave(6)
         assert waiting.result() == "admitted"
-    assert limit.enter(0, 1) == "admitted"
+    assert limit.enter(0, 2) == "admitted"
     assert limit.enter(0, 1) == "late"
 
 
@@ -76,6 +77,18 @@ def test_large_images_wait_for_memory_and_small_ones_are_answered_meanwhile(http
         large.leave(large.most)
         assert waiting.result().status_code == 200
     assert large.enter(0, large.most) == "admitted"
+
+
+def test_images_and_decompression_take_turns_and_small_inputs_do_not(http, memory):
+    medium = {"data": encoded(np.zeros((100, 100), np.uint8), "PNG")}
+    packed = {"data": gzip.compress(IMAGE + bytes(1_000_000)), "Content_Encoding": "gzip"}
+    for limit, sent in ((memory.preparing(0), medium), (memory.inflating, packed)):
+        assert limit.enter(0, limit.most) == "admitted"
+        assert post(http, **sent, X_Request_Timeout="0.1").status_code == 504
+        assert post(http).status_code == 200
+        limit.leave(limit.most)
+        assert post(http, **sent).status_code == 200
+        assert limit.enter(0, limit.most) == "admitted"
 
 
 def test_bodies_beyond_the_memory_for_all_are_rejected(http, memory, notes):
