@@ -127,6 +127,13 @@ class GranianServer:
             gc.enable()
             server.serve(target_loader=load, wrap_loader=False)
         finally:
+            # None is left, except after an error: they would keep this process from ending.
+            left = multiprocessing.active_children()
+            for worker in left:
+                worker.terminate()
+            for worker in left:
+                worker.join(config.grace)
+                worker.kill()
             self._lifecycle.counts.remove()
             if reserved is not None:
                 reserved.close()
