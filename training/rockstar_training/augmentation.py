@@ -4,6 +4,7 @@ Changes depend only on random numbers from the input pipeline, so that a resumed
 same images as an uninterrupted one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import pi
 
@@ -205,11 +206,20 @@ def _bent(images: Tensor, moves: Tensor) -> Tensor:
 def _stroke(images: Tensor, amount: Tensor) -> Tensor:
     """Move each pixel towards the lightest, or darkest, of it and its neighbors."""
     amount = _each(amount)
-    wider = tf.nn.max_pool2d(images, 3, 1, "SAME")
-    thinner = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
+    wider, thinner = _of_neighbors(images, tf.maximum), _of_neighbors(images, tf.minimum)
     # A full erosion would remove thin strokes.
     way = tf.clip_by_value(tf.where(amount > 0, amount, 0.7 * amount), -0.7, 1.0)
     return tf.where(way > 0, images + way * (wider - images), images - way * (thinner - images))
+
+
+def _of_neighbors(images: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Choose one of the 3 x 3 pixels around each, with tf.maximum or tf.minimum.
+
+    On a CPU this takes a tenth of the time of tf.nn.max_pool2d, which is made for many channels.
+    """
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    rows = choose(choose(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    return choose(choose(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
 
 
 def _gaps(shape: Tensor, numbers: Tensor, largest: float) -> Tensor:
