@@ -29,6 +29,7 @@ from pathlib import Path
 from tests.unit.training import toys
 from rockstar_training.export import export
 predict, variables = toys.plain_model()
+print("ready", flush=True)
 exported = export(predict, variables, toys.draft(), toys.golden(), Path(sys.argv[1]))
 print(exported.contract.version)
 """
@@ -182,8 +183,11 @@ def test_training_on_other_tensors_than_servers_make_is_found(exported):
 
 def test_two_processes_publish_two_versions_that_know_their_number(tmp_path):
     command = [sys.executable, "-c", PUBLISH_ONE, str(tmp_path)]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = sorted(int(process.communicate(timeout=120)[0]) for process in both)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        own = export(*toys.plain_model(), toys.draft(), toys.golden(), tmp_path)
+        told = sorted([own.contract.version, int(other.stdout.readline())])
     assert told == versions(tmp_path / "toy") == [1, 2]
     for version in told:
         document = (tmp_path / "toy" / str(version) / "assets.extra/contract.json").read_bytes()
