@@ -148,6 +148,8 @@ class Live(Observer):
             self.write("interrupted", message=utf8_name(str(error)))
         elif isinstance(error, TrainingError):
             self.write("failed", message=utf8_name(str(error)))
+        elif isinstance(error, KeyboardInterrupt):
+            self.write("interrupted", message="Training was stopped. The same command continues.")
         elif error is not None:
             what = f"unexpected {type(error).__name__}; the terminal shows more"
             self.write("failed", message=what)

@@ -246,17 +246,18 @@ def test_an_interrupted_training_continues_its_file(tmp_path, shades):
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "event", "message"),
     [
-        (TrainingError("the loss became nan"), "the loss became nan"),
-        (KeyError("x"), "unexpected KeyError"),
+        (TrainingError("the loss became nan"), "failed", "the loss became nan"),
+        (KeyError("x"), "failed", "unexpected KeyError"),
+        (KeyboardInterrupt(), "interrupted", "Training was stopped"),  # while it tests
     ],
 )
-def test_failures_are_told(training, error, message):
+def test_failures_are_told(training, error, event, message):
     training.start()
     with pytest.raises(type(error)), training.live:
         raise error
-    assert training.events()[-1]["event"] == "failed"
+    assert training.events()[-1]["event"] == event
     assert training.events()[-1]["message"].startswith(message)
 
 
