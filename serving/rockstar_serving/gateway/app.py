@@ -124,7 +124,7 @@ def create_app(
             config.max_body_bytes,
             config.max_pixels,
             waiting=config.queue,
-            cores=max(1, (os.cpu_count() or 1) // config.workers),
+            cores=_cores(config),
         ),
         uploads=Uploads(config.upload_timeout, admission),
     )
@@ -136,8 +136,12 @@ def create_app(
 
 def max_calls(config: GatewayConfig) -> int:
     """Concurrent calls for a model; a worker that runs models makes one for each of its cores."""
-    cores = (os.cpu_count() or 1) // config.workers if config.models_config else 0
-    return max(config.max_calls, cores)
+    return max(config.max_calls, _cores(config) if config.models_config else 0)
+
+
+def _cores(config: GatewayConfig) -> int:
+    """Processor cores for each worker process."""
+    return max(1, (os.cpu_count() or 1) // config.workers)
 
 
 def _connect(config: GatewayConfig, served: ServedModels, load: "LiteRTLoader | None") -> Backend:
