@@ -528,7 +528,7 @@ def test_tiffs_of_very_many_strips_are_rejected(is_big):
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_memory_is_reserved_before_a_larger_image_is_decoded(format):
     sizes: list[int] = []
-    small, large = (saved(Image.new("RGB", (side, side)), format) for side in (100, 2000))
+    small, large = (saved(Image.new("RGB", (side, side)), format) for side in (60, 2000))
     decode_image(small, reserve=sizes.append)
     assert not sizes
     decode_image(large, reserve=sizes.append)
