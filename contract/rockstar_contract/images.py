@@ -64,8 +64,8 @@ _SCANS_OF_LARGEST = 12
 _HEAVY = {"WEBP": 3.0, "AVIF": 1.5}
 # Bytes for each pixel while an image is decoded, and for each of the steps after it.
 _DECODING, _WORKING = 6, 28
-# Images up to this size are decoded and preprocessed in a moment.
-_SMALL = 2**12
+# Images up to this size are decoded and preprocessed in a moment, without reserving memory.
+SMALL_PIXELS = 2**12
 # Chunks of a PNG with metadata that is not used; some of it is compressed, a thousandfold at best.
 _UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Far more chunks, segments or comments than files have. A small PNG has no room for much metadata.
@@ -252,7 +252,7 @@ def _decode(
         if factor > 1:
             image.draft(None, (width // factor, height // factor))
             factor = _factor(*image.size)
-    if reserve is not None and width * height > _SMALL:
+    if reserve is not None and width * height > SMALL_PIXELS:
         # Of a baseline JPEG only the reduced image is in memory.
         is_reduced = kind == "JPEG" and not is_progressive
         decoded = image.width * image.height if is_reduced else width * height

@@ -27,6 +27,7 @@ from rockstar_client.backend import Backend
 from rockstar_client.calls import run
 from rockstar_client.predictor import Steps
 from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.images import SMALL_PIXELS
 from rockstar_serving.gateway import health, open_inference, predict, tfserving
 from rockstar_serving.gateway.api import Api, api_of, error_response
 from rockstar_serving.gateway.app import APIS, create_app
@@ -62,10 +63,9 @@ if TYPE_CHECKING:
     from rockstar_serving.gateway.in_process import LiteRTLoader
 
 # What runs on the event loop: requests that take it for a few milliseconds at most. Larger ones run
-# in a thread.
+# in a thread, as do images that reserve memory, which may wait.
 _SMALL_BODY = 16 * 1024
 _SMALL_UNPACKED = 8 * _SMALL_BODY
-_SMALL_PIXELS = 64 * 64
 _FEW_INSTANCES = 64
 # Small requests in flight; they take little memory and no thread.
 _MOST_SMALL = 1024
@@ -196,7 +196,7 @@ class RsgiGateway:
         small = replace(
             self.config,
             max_body_bytes=min(_SMALL_UNPACKED, self.config.max_body_bytes),
-            max_pixels=min(_SMALL_PIXELS, self.config.max_pixels),
+            max_pixels=min(SMALL_PIXELS, self.config.max_pixels),
             max_instances=min(_FEW_INSTANCES, self.config.max_instances),
         )
         self._on_loop = replace(self._gateway, config=small, is_event_loop=True)
