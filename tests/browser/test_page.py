@@ -339,6 +339,7 @@ def test_it_is_taught_and_the_new_version_answers_beside_the_old_one(
             bar = np.zeros((28, 28), np.uint8)
             bar[8 + place : 20 + place, 13:15] = 255
             draw(page, bar)
+            expect(page.locator("#cards")).not_to_have_attribute("aria-busy", "true")
             expect(answer).to_have_text(re.compile("[0-9]|not sure"))
             page.get_by_label("Wrong? It is").select_option(taught)
             page.get_by_role("button", name="Teach it").click()

@@ -62,6 +62,7 @@ async function ask() {
     return;
   }
   busy = true;
+  find("cards").setAttribute("aria-busy", "true");
   try {
     do {
       again = false;
@@ -69,6 +70,7 @@ async function ask() {
     } while (again);
   } finally {
     busy = false;
+    find("cards").removeAttribute("aria-busy");
   }
 }
 
