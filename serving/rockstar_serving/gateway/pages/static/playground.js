@@ -8,8 +8,10 @@ import { DATA_SETS, DIGIT_SIDE, FEATURES, gridInputs, makeData, RANGE, rasterize
 const GRID = 30; // points a side at which neurons are shown
 const [MOST_LAYERS, MOST_NEURONS] = [4, 8];
 const MOST_IN_DIGITS = 24; // neurons of a layer that learns digits
-// Milliseconds between two pictures, for training and drawing, and the least for training.
-const [FRAME, LEAST_TRAINING] = [13, 3];
+// Milliseconds between two frames that are too many for 60 a second.
+const LATE_FRAME = 18;
+// Milliseconds of training in a frame.
+const [LEAST_TRAINING, MOST_TRAINING] = [1, 12];
 const DEFAULTS = {
   data: "circle", noise: 0, train: 0.5, batch: 10, features: ["x", "y"], layers: [4, 2], activation: "tanh",
   rate: 0.03, optimizer: OPTIMIZERS[0], regularization: "none", penalty: 0.003, seed: 1,
@@ -35,7 +37,8 @@ let lines = []; // of each layer, where those to its neurons start and end: [x, 
 let turn = 0; // the layer whose lines are drawn next
 let running = false;
 let selected = null; // the neuron that the large picture shows: [layer, index]
-let drawingTime = 0; // milliseconds that the last picture took
+let lastFrame = 0; // when it began, in milliseconds
+let trainingTime = LEAST_TRAINING; // milliseconds in the next frame: less when frames are late
 
 const drawing = new Drawing(find("canvas"), showDrawing);
 
@@ -128,16 +131,17 @@ function step() {
   trainer.step(batch, { learningRate: rate, optimizer, regularization, rate: penalty });
 }
 
-function frame() {
+function frame(time) {
   if (!running) return;
-  const end = performance.now() + Math.max(LEAST_TRAINING, FRAME - drawingTime);
+  const isLate = time - lastFrame > LATE_FRAME;
+  lastFrame = time;
+  trainingTime = Math.max(LEAST_TRAINING, Math.min(MOST_TRAINING, trainingTime + (isLate ? -1 : 0.1)));
+  const end = performance.now() + trainingTime;
   const isNew = recordEpoch();
   if (!running) return; // the weights are too large
   const { epoch } = trainer;
   while (trainer.epoch === epoch && performance.now() < end) step();
-  const trained = performance.now();
   show(isNew);
-  drawingTime = performance.now() - trained;
   requestAnimationFrame(frame);
 }
 
