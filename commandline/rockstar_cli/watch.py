@@ -167,6 +167,8 @@ class WatchPage:
 
     def show(self, folder: Path) -> None:
         """Show a run whose training starts now."""
+        # A page may first be opened when the training has ended, and its folder has moved.
+        self._opened(folder)
         self._shown.append(folder)
 
     def _create_app(self) -> Flask:

@@ -341,6 +341,7 @@ def test_it_is_taught_and_the_new_version_answers_beside_the_old_one(
             draw(page, bar)
             expect(page.locator("#cards")).not_to_have_attribute("aria-busy", "true")
             expect(answer).to_have_text(re.compile("[0-9]|not sure"))
+            expect(page.get_by_label("Wrong? It is")).to_have_value("")  # chosen anew each time
             page.get_by_label("Wrong? It is").select_option(taught)
             page.get_by_role("button", name="Teach it").click()
             kept = f"Kept as {taught}, for the next training ({place + 1} in all)."

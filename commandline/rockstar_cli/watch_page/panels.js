@@ -83,8 +83,8 @@ export class Images extends Panel {
     this.perClass = perClass;
     this.grid = html("div", { className: "images" });
     this.text = perClass
-      ? "Ink on blue speaks for the label, ink on orange against it."
-      : "Blue weights are positive, orange ones negative.";
+      ? "Ink on orange speaks for the label, ink on blue against it."
+      : "Orange weights are positive, blue ones negative.";
     this.legend = html("p", { className: "legend" });
     this.body.append(this.grid, this.legend);
     this.canvases = [];
@@ -102,7 +102,7 @@ export class Images extends Panel {
       this.grid.append(html("figure", {}, sheet, ...(this.perClass ? [html("figcaption", { textContent: name })] : [])));
     }
     const style = getComputedStyle(document.documentElement);
-    const [positive, negative, zero] = ["--first", "--second", "--back"].map((name) => rgb(style.getPropertyValue(name)));
+    const [positive, negative, zero] = ["--second", "--first", "--back"].map((name) => rgb(style.getPropertyValue(name)));
     const pixels = bytes(images.pixels, Int8Array);
     this.canvases.forEach((sheet, number) => {
       const pencil = sheet.getContext("2d");

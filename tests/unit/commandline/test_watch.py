@@ -145,10 +145,13 @@ def test_a_killed_training_has_ended_and_a_removed_run_is_removed(runs, open_pag
 
 
 def test_a_run_can_be_read_after_its_folder_moved(runs, running, open_page):
-    page, client = open_page(runs, running)
-    until_state(client.get("/events"), "running")
+    page, client = open_page(runs)
+    page.show(running)
     shutil.move(running, runs / "cnn-1")
-    assert until_state(client.get("/events"), "running") == [FILE, EPOCH]
+    stream = messages(client.get("/events"))
+    assert "token" in next(stream)[1]
+    assert next(stream)[1]["events"] == [FILE, EPOCH]
+    assert next(stream)[1]["state"] == "running"
     assert post(client, page.token, {"action": "pause"}).status_code == 409
 
 

@@ -152,7 +152,9 @@ def pngs(draw: Callable[[Theme], Figure], *themes: Theme) -> list[bytes]:
     laid_out: list[Axes] = []
     for theme in themes:
         buffer = io.BytesIO()
-        with warnings.catch_warnings(), matplotlib.rc_context(theme.style):
+        # With TensorFlow loaded, NumPy sometimes reports overflows in products of small numbers.
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        with warnings.catch_warnings(), matplotlib.rc_context(theme.style), quiet:
             # The font may lack the script of a name; the page and the tables show it anyway.
             warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
             figure = draw(theme)

@@ -78,7 +78,7 @@ async function askAll() {
   const image = currentImage();
   if (find("teach")) {
     find("teach").hidden = !image;
-    if (!same) find("taught").textContent = "";
+    if (!same) find("taught").textContent = find("right-label").value = "";
   }
   if (!image) {
     for (const card of cards) card.clear();
@@ -158,14 +158,16 @@ function lookInside(card) {
 // The form exists only if the gateway keeps corrections.
 function offerToTeach() {
   const form = find("teach");
-  const { model, labels } = cards.findLast((card) => card.labels.length)?.model ?? {};
-  if (!form || !labels) return;
-  find("right-label").replaceChildren(...labels.map((label) => new Option(label)));
+  const labels = new Set(cards.flatMap((card) => card.labels));
+  if (!form || !labels.size) return;
+  // None at first: a label that nobody chose must not be learned.
+  find("right-label").replaceChildren(new Option("choose", ""), ...[...labels].map((label) => new Option(label)));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const label = find("right-label").value;
+    const { model } = cards.find((card) => card.labels.includes(label));
     try {
-      const count = await correct(model, label, currentImage());
+      const count = await correct(model.model, label, currentImage());
       find("taught").textContent = `Kept as ${label}, for the next training (${count} in all).`;
       news ??= setInterval(lookForVersions, NEWS_MS);
     } catch (error) {
