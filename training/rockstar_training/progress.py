@@ -41,7 +41,7 @@ class Epoch:
 
     def __str__(self) -> str:
         return _joined(
-            ".3f",
+            ".3g" if self.accuracy is None else ".3f",
             loss=self.loss,
             accuracy=self.accuracy,
             validation_loss=self.val_loss,

@@ -185,7 +185,9 @@ export class Bowl extends Panel {
     const whole = descent(this.run, Infinity);
     const shown = descent(this.run, epoch);
     const [w, b] = shown.at(-1);
-    const words = `${shown.length - 1} ${shown.length === 2 ? "step" : "steps"}: W = ${short(w)}, b = ${short(b)}, mean squared error ${short(Math.max(0, error([w, b])))}`;
+    // Of thousands of epochs, not all are recorded.
+    const taken = this.run.epochs.findLast((each) => each.line && each.epoch <= epoch)?.epoch ?? 0;
+    const words = `After epoch ${taken}: W = ${short(w)}, b = ${short(b)}, mean squared error ${short(Math.max(0, error([w, b])))}`;
     const standard = scale === 1 && mean === 0 ? "" : " W and b are those of the standardized column.";
     this.caption.textContent = `${words}.${standard}`;
     const determinant = xx - x * x;

@@ -69,7 +69,8 @@ def test_an_early_end_is_shown():
 
 
 def test_a_regression_has_no_accuracy():
-    assert str(Epoch(1, 1, loss=0.5)) == "loss 0.500"
+    assert str(Epoch(1, 1, loss=0.5)) == "loss 0.5"
+    assert str(Epoch(1, 1, loss=2.5e-7)) == "loss 2.5e-07"
 
 
 def test_a_training_that_goes_on_starts_its_bar_there():
