@@ -140,11 +140,7 @@ def fit(
         # Early stopping restores the best weights.
         callbacks.on_train_end()
     except KeyboardInterrupt as error:
-        stopped = f"Training stopped in epoch {len(history) + 1} of {config.epochs}"
-        resume = ", and no checkpoint was due yet."
-        if checkpoints is not None and checkpoints.saved:
-            resume = f". The same command continues after epoch {checkpoints.saved}."
-        raise StoppedError(f"{stopped}; nothing was published{resume}") from error
+        raise StoppedError(_interruption(config, history, checkpoints)) from error
     except _LOST as error:
         if not has_several_workers():
             raise
@@ -152,6 +148,30 @@ def fit(
             f"another worker was lost in epoch {len(history) + 1} ({type(error).__name__}): start "
             "all workers again with the same command, which continues from the last checkpoint"
         ) from error
+    notes = _notes(config, history, resumed, live, stopping, rate)
+    return Fitted(detach(network, config), history, notes)
+
+
+def _interruption(
+    config: TrainConfig, history: list[Epoch], checkpoints: "Checkpoints | None"
+) -> str:
+    """Say in which epoch Ctrl-C stopped the training, and where the same command continues."""
+    stopped = f"Training stopped in epoch {len(history) + 1} of {config.epochs}"
+    if checkpoints is None or not checkpoints.saved:
+        return f"{stopped}; nothing was published, and no checkpoint was due yet."
+    resume = f"The same command continues after epoch {checkpoints.saved}."
+    return f"{stopped}; nothing was published. {resume}"
+
+
+def _notes(
+    config: TrainConfig,
+    history: list[Epoch],
+    resumed: int,
+    live: Observer,
+    stopping: Any,
+    rate: "LearningRate",
+) -> tuple[str, ...]:
+    """Say what is not obvious from the settings: where the training began, ended and changed."""
     end = f"after epoch {len(history)} of {config.epochs}"
     notes = []
     if resumed:
@@ -164,7 +184,7 @@ def fit(
     if rate.factor != 1:
         changed = f"{rate.peak * rate.factor:g}"
         notes.append(f"The learning rate was changed by request, at last to {changed}.")
-    return Fitted(detach(network, config), history, tuple(notes))
+    return tuple(notes)
 
 
 def _callbacks(
