@@ -155,7 +155,7 @@ def not_found(model: str, version: int | None, label: str | None) -> Steps[Unkno
             expected=f"a label that {model} has",
             got=repr(label),
             hint="?version= asks for a version by its number",
-            summary=f"{model} has no label {label}",
+            summary=f"model {model} has no label {label}",
         )
     failed = [state for state in states if state.error and version in (None, state.version)]
     available = ", ".join(str(s.version) for s in states if s.state == "AVAILABLE") or "none"
@@ -164,7 +164,7 @@ def not_found(model: str, version: int | None, label: str | None) -> Steps[Unkno
         expected=f"an available version of {model} ({available})",
         got="the newest" if version is None else str(version),
         hint=f"GET /v1/models/{quote(model, safe='')} says why one does not load" if failed else "",
-        summary=f"{model} has no version{'' if version is None else f' {version}'}; "
+        summary=f"model {model} has no version{'' if version is None else f' {version}'}; "
         f"available: {available}",
     )
 

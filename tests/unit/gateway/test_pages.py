@@ -88,7 +88,7 @@ def test_the_edge_file_of_a_version(with_models):
     ("path", "status", "detail"),
     [
         ("toy", 404, "This gateway has no edge.tflite of toy version 2."),
-        ("toy?version=9", 404, "toy has no version 9; available: 2, 1"),
+        ("toy?version=9", 404, "model toy has no version 9; available: 2, 1"),
         ("other", 404, "there is no model other; available: toy"),
         ("toy?version=two", 400, "version: expected a whole number from 1, got 'two'"),
         ("toy?label=stable", 400, "label: expected version, got label"),
