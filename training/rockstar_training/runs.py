@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,11 +85,12 @@ def require_writable(workdir: Path) -> None:
             "are UTF-8"
         )
     try:
-        for name in ("models", "runs"):
-            (workdir / name).mkdir(parents=True, exist_ok=True)
-            probe = workdir / name / ".writable"
-            probe.touch()
-            probe.unlink(missing_ok=True)
+        for folder in (workdir / "models", workdir / "runs"):
+            # A command that fails leaves no folders behind.
+            while not folder.exists():
+                folder = folder.parent
+            with TemporaryFile(dir=folder):
+                pass
     except OSError as error:
         raise TrainingError(f"cannot write to {workdir}: {error.strerror}") from error
 
