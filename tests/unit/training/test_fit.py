@@ -120,14 +120,11 @@ def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
         trained(config, None, interrupt)
 
 
-@pytest.mark.parametrize("api", ["keras", "core"])
-def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(tmp_path, api):
-    config = config_for("mlp", api=api, patience=5, **DROPOUT)
+def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
+    config = config_for("mlp", patience=5, **DROPOUT)
     epochs: list[Epoch] = []
     with pytest.raises(subprocess.CalledProcessError) as killed:
-        subprocess.run(
-            [sys.executable, "-c", KILLED, tmp_path, api], cwd=ROOT, check=True, timeout=120
-        )
+        subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, check=True, timeout=120)
     assert killed.value.returncode == -signal.SIGKILL
     resumed = trained(config, tmp_path, epochs.append)
     assert [epoch.number for epoch in epochs] == [4, 5, 6]
@@ -150,7 +147,7 @@ def kill(epoch):
     if epoch.number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-trained(config_for("mlp", api=sys.argv[2], patience=5, **DROPOUT), Path(sys.argv[1]), kill)
+trained(config_for("mlp", patience=5, **DROPOUT), Path(sys.argv[1]), kill)
 """
 
 
