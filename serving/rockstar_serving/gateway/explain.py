@@ -1,6 +1,8 @@
 """`POST /explain/<model>`: a heatmap of an image, or the effect of each column of a row."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -21,7 +23,7 @@ from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
-from rockstar_serving.gateway.receiving import preparing
+from rockstar_serving.gateway.receiving import wait_to_prepare
 from rockstar_serving.gateway.state import gateway
 from rockstar_serving.occlusion import (
     Occlusion,
@@ -62,14 +64,14 @@ def explain(model: str) -> ResponseReturnValue:
 
     def with_copies(spec: Input) -> NDArray[np.float32]:
         """The example and its changed copies, float32 [copies, *spec.shape]."""
-        with preparing(here, current) as reserve:
+        with ExitStack() as taken:
             tensor = prepare(
                 example.get(),
                 spec,
                 field=example.field,
                 max_pixels=here.config.max_pixels,
                 adjusted=adjusted,
-                reserve=reserve,
+                reserve=partial(wait_to_prepare, here, current, taken),
             )
         if isinstance(spec, TableInput):
             return replaced_rows(tensor, spec.columns)

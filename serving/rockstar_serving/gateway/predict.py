@@ -3,7 +3,9 @@
 import copy
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -35,7 +37,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found, send_tensors
-from rockstar_serving.gateway.receiving import preparing
+from rockstar_serving.gateway.receiving import wait_to_prepare
 from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.model_ref import whole_number
 from tfs_api.status import Code
@@ -181,7 +183,7 @@ class Batch:
                 if isinstance(spec, TensorInput):
                     rows.append(read_tensors(example, spec, named.field))
                 else:
-                    with preparing(self.here, self.current) as reserve:
+                    with ExitStack() as taken:
                         tensor = prepare(
                             example,
                             spec,
@@ -189,7 +191,7 @@ class Batch:
                             max_pixels=self.here.config.max_pixels,
                             strict=self.strict,
                             adjusted=adjusted,
-                            reserve=reserve,
+                            reserve=partial(wait_to_prepare, self.here, self.current, taken),
                         )
                     rows.append(tensor)
             except InvalidInputError as error:

@@ -264,20 +264,16 @@ def _inflating(produced: int) -> contextlib.AbstractContextManager[None]:
     return turn(here, context(), here.memory.inflating)
 
 
-@contextlib.contextmanager
-def preparing(here: Gateway, current: RequestContext | None) -> Iterator[Callable[[int], None]]:
-    """Prepare an example; yields a function that waits for memory and a turn, for decode_image.
+def wait_to_prepare(
+    here: Gateway, current: RequestContext | None, taken: contextlib.ExitStack, size: int
+) -> None:
+    """Wait for memory and a turn to prepare an example of `size` bytes; raises what reserve() does.
 
-    That raises what reserve() does.
+    Closing `taken` gives both back.
     """
-    with contextlib.ExitStack() as taken:
-
-        def take(size: int) -> None:
-            taken.close()  # a repaired image is decoded twice
-            taken.callback(reserve(here, current, size))
-            taken.enter_context(turn(here, current, here.memory.preparing(size)))
-
-        yield take
+    taken.close()  # a repaired image is decoded twice
+    taken.callback(reserve(here, current, size))
+    taken.enter_context(turn(here, current, here.memory.preparing(size)))
 
 
 @contextlib.contextmanager
