@@ -283,7 +283,8 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         # Inches. One pair of axes for all images is much faster than one for each.
         side = WIDTH / _COLUMNS
         height = -(-len(rows) // _COLUMNS) * (side + _CAPTION)
-        figure = Figure(figsize=(WIDTH, height), layout="none")
+        figure = Figure(figsize=(WIDTH, height))
+        figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         for place, (row, image, true, guessed) in enumerate(
