@@ -1,4 +1,4 @@
-"""Cells of tables: texts that mean "missing", and numbers and dates as people write them.
+"""Cells of tables: texts that mean "missing", and numbers, dates and times as people write them.
 
 Training and serving parse cells with the same functions. A comma or point before three digits
 ("1,234") is ambiguous: `decimal_sign` decides by other cells, and the contract records the result.
@@ -33,10 +33,17 @@ DATE_FORMATS = (
     *("%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S %z", "%b %d %H:%M:%S %z %Y"),
 )
 ISO = "iso"
+# Not a date, but a time of day.
+TIME = "time"
 
 _WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.? ", re.ASCII | re.IGNORECASE)
 # Maximum number of cells that decide about the decimal sign.
 _VOTES = 1000
+_CLOCK = re.compile(
+    r"(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:\.\d+)?))?"
+    r"(?: ?(?P<half>[ap])\.?m\.?)?",
+    re.ASCII | re.IGNORECASE,
+)
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -114,8 +121,11 @@ def parse_date(text: str, form: str) -> float | None:
 
     Args:
         text: without spaces around it.
-        form: ISO, or a format of `strptime`.
+        form: ISO, or a format of `strptime`; TIME for a time such as 9:30, 21:30:15 or 9:30 pm, as
+            a fraction of the day.
     """
+    if form == TIME:
+        return _parse_time(text)
     for zone in (" UTC", " GMT"):
         text = text.removesuffix(zone)
     if form != ISO:
@@ -135,9 +145,25 @@ def parse_date(text: str, form: str) -> float | None:
     return (moment - _EPOCH) / _DAY
 
 
+def _parse_time(text: str) -> float | None:
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        return None
+    hour, half = int(found["hour"]), (found["half"] or "").lower()
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (half == "p")
+    if hour > 23:
+        return None
+    return (hour + int(found["minute"]) / 60 + float(found["second"] or 0) / 3600) / 24
+
+
 def date_text(days: float, form: str = ISO) -> str:
     """Format days since 1970-01-01 to the minute; ISO 8601 omits the time at midnight."""
     moment = _EPOCH + timedelta(minutes=round(days * 1440))
+    if form == TIME:
+        return moment.strftime("%H:%M")
     if form != ISO:
         return moment.strftime(form)
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")

@@ -20,6 +20,7 @@ from rockstar_contract.table_cells import (
     ISO,
     MISSING,
     MISSING_NUMBERS,
+    TIME,
     date_text,
     parse_date,
     parse_number,
@@ -249,8 +250,9 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
     """Dates: standardized days, and the place in the year, month and week as a point on a circle.
 
     Attributes:
-        format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted.
-        mean: of the days since 1970-01-01.
+        format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted; "time" is a
+            time of day, of which only the place in the day is encoded.
+        mean: of the days since 1970-01-01; of times, of the fraction of the day.
         scale: likewise.
         fill: days that replace a missing value.
         time: whether the time of day is encoded, too.
@@ -263,7 +265,9 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
     time: bool = False
 
     def _features(self) -> tuple[str, ...]:
-        circles = ("year", "month", "week", "day") if self.time else ("year", "month", "week")
+        circles = () if self.format == TIME else ("year", "month", "week")
+        if self.time:
+            circles = (*circles, "day")
         parts = [f"{self.name}: {circle}, {axis}" for circle in circles for axis in ("sin", "cos")]
         return (self.name, *parts)
 
@@ -273,16 +277,27 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         missing = np.isnan(days)
         days = np.where(missing, self.fill, days)
         whole = np.floor(days).astype(np.int64)
-        dates = whole.astype("datetime64[D]")
-        in_year = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64)
-        in_month = (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
-        circles = [(in_year, 366), (in_month, 31), ((whole + 3) % 7, 7)]
+        circles = []
+        if self.format != TIME:
+            dates = whole.astype("datetime64[D]")
+            year, month = (dates.astype(f"datetime64[{unit}]") for unit in "YM")
+            in_year, in_month = ((dates - start).astype(np.int64) for start in (year, month))
+            circles += [(in_year, 366), (in_month, 31), ((whole + 3) % 7, 7)]
         if self.time:
             minutes = np.floor((days - whole) * 1440 + 1e-6).astype(np.int64)
             circles.append((minutes, 1440))
         points = [_circle(size)[np.clip(place, 0, size - 1)] for place, size in circles]
         standard = (days - self.mean) / self.scale
         return self._block([standard[:, np.newaxis], *points], missing)
+
+    @property
+    def noun(self) -> str:
+        """What the values are."""
+        return "a time" if self.format == TIME else "a date"
+
+    def text(self, days: float) -> str:
+        """A value as ISO 8601."""
+        return date_text(days, TIME if self.format == TIME else ISO)
 
     def parse(self, value: Any, field: str) -> float:
         """Parse a date to days since 1970-01-01, else raise InvalidInputError; NaN if missing."""
@@ -293,11 +308,12 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
             if text.lower() in MISSING:
                 return math.nan
             days = parse_date(text, self.format)
-            days = parse_date(text, ISO) if days is None else days
+            if days is None and self.format != TIME:
+                days = parse_date(text, ISO)
             if days is not None and abs(days - self.mean) / self.scale <= _LARGEST:
                 return days
-        expected = f"a date such as {date_text(self.fill)}"
-        if self.format != ISO:
+        expected = f"{self.noun} such as {self.text(self.fill)}"
+        if self.format not in (ISO, TIME):
             expected += f" or {date_text(self.fill, self.format)}"
         raise InvalidInputError(field, expected=expected, got=_what(value))
 
@@ -389,7 +405,7 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
     if strict or column.fill is None:
         hint = "" if strict else "the model has no value for missing ones"
         raise InvalidInputError(field, expected=_expected(column), got=_what(cell), hint=hint)
-    fill = date_text(column.fill) if isinstance(column, DateColumn) else column.fill
+    fill = column.text(column.fill) if isinstance(column, DateColumn) else column.fill
     adjusted.imputed[column.name] = fill
     return value
 
@@ -397,7 +413,7 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
 def _expected(column: Column) -> str:
     if isinstance(column, CategoricalColumn):
         return f"one of {quote_names(column.categories)}"
-    return "a date" if isinstance(column, DateColumn) else "a number"
+    return column.noun if isinstance(column, DateColumn) else "a number"
 
 
 def _as_texts(value: Any) -> tuple[str, ...]:

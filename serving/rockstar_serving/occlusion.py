@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, DateColumn
 
 # A window's side, as a share of the image's shorter side.
@@ -174,8 +173,9 @@ def replaced_rows(tensor: NDArray[np.float32], columns: Sequence[Column]) -> NDA
 def typical_value(column: Column) -> float | str | None:
     """The replacement of a column: its mean in training, or its most frequent category.
 
-    A date is text. None means no category, if the contract does not name the most frequent one.
+    A date or time is text. None means no category, if the contract does not name the most frequent
+    one.
     """
     if isinstance(column, DateColumn):
-        return date_text(column.mean)
+        return column.text(column.mean)
     return column.fill if isinstance(column, CategoricalColumn) else column.mean

@@ -18,7 +18,14 @@ from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
 from rockstar_contract.csv_rows import encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError, quote_names
-from rockstar_contract.table_cells import ISO, MISSING, MISSING_NUMBERS, parse_date, parse_number
+from rockstar_contract.table_cells import (
+    ISO,
+    MISSING,
+    MISSING_NUMBERS,
+    TIME,
+    parse_date,
+    parse_number,
+)
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
 
@@ -196,7 +203,7 @@ def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> ta
         common |= {"decimal": column.decimal, "missing": column.markers, "unit": column.unit}
         return tables.NumericColumn(**common)
     days = column.values[~np.isnan(column.values)]
-    time = bool((days != np.floor(days)).any())
+    time = column.format == TIME or bool((days != np.floor(days)).any())
     return tables.DateColumn(format=column.format, time=time, **common)
 
 
@@ -234,7 +241,10 @@ class _Rows:
         if wanted in ("category", None):
             values = [None if text.lower() in MISSING else text for text in texts]
             return TableColumn("category", texts, values)
-        hint = "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024"
+        hint = (
+            "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024, and "
+            "times as 21:30"
+        )
         wrong = [text for text in texts if text.lower() not in MISSING]
         if wanted == "number":
             hint = f"it has too many such texts for --type {name}=number"
@@ -375,11 +385,11 @@ def _are_codes(texts: list[str]) -> bool:
 
 
 def _dates(texts: list[str]) -> TableColumn | None:
-    """Parse a column of dates; None if it is none."""
+    """Parse a column of dates or times; None if it is none."""
     present = sorted({text for text in texts if text.lower() not in MISSING})
     if not present:
         return None
-    for form in (ISO, *table_cells.DATE_FORMATS):
+    for form in (ISO, TIME, *table_cells.DATE_FORMATS):
         if parse_date(present[0], form) is None:
             continue
         days = {text: parse_date(text, form) for text in present}

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rockstar_contract.table_cells import ISO, date_text, decimal_sign, parse_date, parse_number
+from rockstar_contract.table_cells import (
+    ISO,
+    TIME,
+    date_text,
+    decimal_sign,
+    parse_date,
+    parse_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +102,24 @@ def test_the_decimal_sign(texts, sign):
         ("Saturday, January 8, 2022", "%B %d %Y", 19000),
         ("Jan 8, 2022", "%b %d, %Y", 19000),  # as in earlier contracts
         ("0001-01-01T00:00+14:00", ISO, None),
+        ("9:30", TIME, 9.5 / 24),
+        ("21:30:45", TIME, 21.5125 / 24),
+        ("12:05 am", TIME, 1 / 288),
+        ("9:30 P.M.", TIME, 21.5 / 24),
+        ("00:00", TIME, 0),
+        ("24:00", TIME, None),
+        ("13:00 pm", TIME, None),
+        ("3:1", TIME, None),  # a score
+        ("16:9", TIME, None),
+        ("2022-01-08", TIME, None),
     ],
 )
 def test_dates(text, form, days):
-    assert parse_date(text, form) == days
+    found = parse_date(text, form)
+    assert found == (None if days is None else pytest.approx(days, abs=1e-12))
 
 
 def test_formatting_dates():
     assert date_text(19000) == "2022-01-08"
     assert date_text(19000.25) == "2022-01-08T06:00"
+    assert date_text(21.5 / 24, TIME) == "21:30"

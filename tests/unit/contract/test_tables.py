@@ -228,6 +228,18 @@ def test_dates_are_encoded_as_days_and_circles():
         adjusted({"d": "yesterday"}, [column])
 
 
+def test_times_are_encoded_as_a_place_in_the_day():
+    column = DateColumn(name="t", format="time", mean=0.5, scale=0.25, fill=0.75, time=True)
+    assert column.features == ("t", "t: day, sin", "t: day, cos")
+    for text in ("18:00", "18:00:00", "6:00 PM"):
+        np.testing.assert_allclose(adjusted({"t": text}, [column])[0], [1, -1, 0], atol=1e-6)
+    assert adjusted({"t": ""}, [column])[1] == {"imputed": {"t": "18:00"}}
+    with pytest.raises(
+        InvalidInputError, match="t: expected a time such as 18:00, got the text '25:00'"
+    ):
+        adjusted({"t": "25:00"}, [column])
+
+
 def test_columns_of_all_kinds_are_encoded_alike_at_once_and_one_by_one():
     random = np.random.default_rng(0)
     columns = (

@@ -232,9 +232,10 @@ def test_of_many_categories_the_frequent_ones_are_kept(csv):
         (['"Sat, 8 Jan 2022 14:00:00 +0200"', "31 Dec 2022 00:00:00 +0000"], [19000.5, 19357]),
         (["Jan 2022", "Mar 2022"], [18993, 19052]),
         (["2022-01-08", "NA"], [19000, None]),
+        (["18:00", "9:00 pm"], [0.75, 0.875]),
     ],
 )
-def test_dates_are_found_however_they_are_written(csv, texts, days):
+def test_dates_and_times_are_found_however_they_are_written(csv, texts, days):
     table = read_csv(csv(rows_of("d,x,y", texts * 4, range(8), ["a", "b"] * 4)), "y")
     found = table.columns["d"]
     assert found.type == "date"

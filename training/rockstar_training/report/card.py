@@ -13,7 +13,6 @@ import numpy as np
 
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.errors import name_first
-from rockstar_contract.table_cells import date_text
 from rockstar_contract.tables import CategoricalColumn, Column, NumericColumn
 from rockstar_training.evaluation import wilson
 from rockstar_training.report.classification import Classified, score_table
@@ -145,7 +144,7 @@ def _column(column: Column) -> str:
         kind = f"a number, standardized with mean {column.mean:.4g} and scale {column.scale:.4g}"
         fill = "" if column.fill is None else f"{column.fill:.4g}"
     else:
-        kind, fill = "a date", date_text(column.fill)
+        kind, fill = column.noun, column.text(column.fill)
     marked = " and marked as missing" if column.indicator else ""
     return kind + (f"; if missing, filled with {fill}{marked}" if fill else "")
 

@@ -70,7 +70,7 @@ export class RowForm {
     input.addEventListener("input", () => this.ask());
     label.append(input);
     field.append(label);
-    if (column.kind === "date") input.placeholder = "2024-12-31";
+    if (column.kind === "date") input.placeholder = isTime(column) ? "21:30" : "2024-12-31";
     if (column.kind === "numeric") {
       const { low, high, step, digits } = rangeOf(column);
       input.inputMode = "decimal";
@@ -153,9 +153,16 @@ export class RowForm {
 // What the form starts with: a mean, the most frequent category, a date in the middle.
 function typical(column) {
   if (column.kind === "numeric") return column.mean.toFixed(rangeOf(column).digits);
-  if (column.kind === "date") return new Date((column.fill ?? column.mean) * 86_400_000).toISOString().slice(0, 10);
+  if (column.kind === "date") {
+    const text = new Date((column.fill ?? column.mean) * 86_400_000).toISOString();
+    return isTime(column) ? text.slice(11, 16) : text.slice(0, 10);
+  }
   const { categories, shares = [], fill } = column;
   return fill ?? categories[Math.max(0, shares.indexOf(Math.max(...shares)))];
+}
+
+function isTime({ format }) {
+  return format === "time";
 }
 
 function linesOf({ labels, predictions }, model) {
