@@ -136,7 +136,7 @@ class Tracking:
             held: why the version is not served; "" if it is.
 
         Returns:
-            A sentence about what could not be logged; "" if all was.
+            A sentence that names the run, or says what could not be logged.
         """
         self._waiting = {each.number: each for each in history if each.number not in self._logged}
         steps: dict[str, Callable[[], None]] = {
@@ -148,7 +148,9 @@ class Tracking:
             "end of the run": lambda: self._end("FINISHED"),
         }
         missing = [*dropwhile(lambda name: self._attempt(steps[name]), steps)]
-        return f"MLflow at {self._place} lacks: {', '.join(missing)}." if missing else ""
+        if missing:
+            return f"MLflow at {self._place} lacks: {', '.join(missing)}."
+        return f"Logged to MLflow at {self._place}: run {self._run.info.run_id}."
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Return whether an action succeeds; warn about the first that does not."""

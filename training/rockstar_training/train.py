@@ -90,7 +90,8 @@ def train_and_evaluate(
         watch: called with the folder of the unfinished run, before its events.jsonl is written;
             then this also has snapshots of the network.
         mlflow: URI of an MLflow server or database that the training is logged to and the version
-            is registered in; "" for MLFLOW_TRACKING_URI. A note of the result says what is missing.
+            is registered in; "" for MLFLOW_TRACKING_URI. A note of the result names the run, or
+            says what is missing.
 
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, a different model is
@@ -161,8 +162,7 @@ def train_and_evaluate(
     with nullcontext() if tracking is None else tracking:  # a failure ends the run there, too
         write_report(report, run)
     if tracking is not None:
-        missing = tracking.finish(contract, fitted.history, exported.folder, run, held)
-        notes = (*notes, *([missing] if missing else []))
+        notes = (*notes, tracking.finish(contract, fitted.history, exported.folder, run, held))
     descent = outcome.descent if isinstance(outcome, Regressed) else None
     return TrainingResult(
         folder=exported.folder,

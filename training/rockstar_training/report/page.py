@@ -321,9 +321,9 @@ def _network_section(layers: Sequence[LayerSize]) -> Section:
         key="network",
         title="Network",
         text=(
-            f"{parameters:,} parameters and {adds:,} multiply-adds for each example, in "
-            "convolutions and dense layers. From the input above to the output below: the width "
-            f"of a box grows with the number of values, which stands beside it.{more}"
+            f"Parameters: {parameters:,}. Multiply-adds for each example, in convolutions and "
+            f"dense layers: {adds:,}. From the input above to the output below: the width of a box "
+            f"grows with the number of values, which stands beside it.{more}"
         ),
         alt="; ".join(
             f"{layer.name}: {' × '.join(map(str, layer.shape))}" for box in shown for layer in box
