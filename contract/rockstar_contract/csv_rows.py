@@ -391,14 +391,15 @@ def _records(
 
 
 def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
-    """The text of a file without its byte order mark, and its encoding."""
+    """The text of a file without byte order marks, and its encoding."""
     if encoding is None or data.startswith(tuple(mark for mark, _ in _MARKS)):
         encoding = find_encoding(data, field)
     try:
         encoding = codecs.lookup(encoding).name
         if not encoding.startswith(_CHARACTER_SETS):
             raise LookupError
-        text = data.decode(encoding).removeprefix(MARK)
+        # Files that were joined have marks inside, too.
+        text = data.decode(encoding).replace(MARK, "")
     except (LookupError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
             raise _invalid_byte(data, error.start, encoding, field) from error

@@ -92,6 +92,16 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
     return -number if negative or "-" in (found["sign"], found["sign2"]) else number
 
 
+def fold_spelling(text: str) -> str:
+    """Make a key that spellings of one category share: "Very good", "very  GOOD", and "very good".
+
+    A final period is ignored. The case of up to two letters matters: they may be codes.
+    """
+    key = " ".join(text.split()).rstrip(" .") or text
+    is_word = sum(map(str.isalpha, key)) > 2 or key.lower() in ("no", "on", "ja")
+    return key.casefold() if is_word else key
+
+
 def unit_of(texts: Sequence[str]) -> str:
     """The unit, such as "kg", that at least nine in ten texts have after a number; else empty.
 

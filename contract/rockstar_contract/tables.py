@@ -22,6 +22,7 @@ from rockstar_contract.table_cells import (
     MISSING_NUMBERS,
     TIME,
     date_text,
+    fold_spelling,
     parse_date,
     parse_number,
 )
@@ -35,7 +36,8 @@ _BOOLEANS = {
     True: ("true", "yes", "1", "t", "y", "on", "1.0", "wahr", "ja", "vrai", "oui"),
     False: ("false", "no", "0", "f", "n", "off", "0.0", "falsch", "nein", "faux", "non"),
 }
-_TRUTHS = {spelling: truth for truth in _BOOLEANS for spelling in _BOOLEANS[truth]}
+# Spellings in lower case to the boolean that they mean.
+TRUTHS = {spelling: truth for truth in _BOOLEANS for spelling in _BOOLEANS[truth]}
 # Parsed values of one column: numbers, NaN if missing, or categories, None if missing.
 Values = NDArray[np.float64] | Sequence[float] | Sequence[str | None]
 Row = Mapping[str, Any]
@@ -154,7 +156,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
                 return math.nan
             value = parse_number(text.removesuffix(self.unit).rstrip(), decimal or self.decimal)
             if value is None and self._is_boolean:
-                value = _TRUTHS.get(text.lower())
+                value = TRUTHS.get(text.lower())
             if value is None:
                 raise InvalidInputError(field, expected="a number", got=_what(text))
         if value is None or _is_nan(value):
@@ -223,11 +225,15 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         if not texts:
             raise InvalidInputError(field, expected=_expected(self), got=_what(value))
         known = next((text for text in texts if text in self.categories), None)
-        if known is None and (truth := _TRUTHS.get(texts[0].lower())) is not None:
+        if known is None and (truth := TRUTHS.get(texts[0].lower())) is not None:
             known = self._spelling(truth, texts[0].lower(), strictly=not isinstance(value, bool))
         if known is not None:
             return known
-        return None if texts[0].lower() in MISSING else texts[0]
+        if texts[0].lower() in MISSING:
+            return None
+        key = fold_spelling(texts[0])
+        alike = [name for name in self.categories if fold_spelling(name) == key]
+        return alike[0] if len(alike) == 1 else texts[0]
 
     def _spelling(self, truth: bool, text: str, *, strictly: bool) -> str | None:
         """The category that means a boolean; None if there is none.
@@ -236,11 +242,11 @@ class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):
         """
         names = {name.lower(): name for name in reversed(self.categories)}
         if strictly:
-            spelled = [name for name in names if name in _TRUTHS]
+            spelled = [name for name in names if name in TRUTHS]
             with_others = len(spelled) < len(names)
             if with_others and (len(spelled) < 2 or any(len(name) == 1 for name in spelled)):
                 return None
-            if len({_TRUTHS[name] for name in spelled}) < len(spelled):
+            if len({TRUTHS[name] for name in spelled}) < len(spelled):
                 # Two spellings of one boolean are different categories.
                 return names.get(text)
         return next((names[each] for each in (text, *_BOOLEANS[truth]) if each in names), None)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
-from rockstar_contract.csv_rows import encoding_hint, read_table
+from rockstar_contract.csv_rows import UNNAMED, encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import (
     ISO,
     MISSING,
     MISSING_NUMBERS,
     TIME,
+    fold_spelling,
     parse_date,
     parse_number,
 )
@@ -239,8 +240,7 @@ class _Rows:
         if column is not None:
             return column
         if wanted in ("category", None):
-            values = [None if text.lower() in MISSING else text for text in texts]
-            return TableColumn("category", texts, values)
+            return TableColumn("category", texts, _categories(texts))
         hint = (
             "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024, and "
             "times as 21:30"
@@ -309,16 +309,30 @@ def _read_files(
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except InvalidInputError as error:
             raise DataError(str(error)) from error
-        if not file.rows:
+        # Files that were joined repeat their header; names that it lacks were made up.
+        header = [
+            (place, name)
+            for place, name in enumerate(file.names)
+            if not (name in file.renamed or name.startswith(UNNAMED))
+        ]
+        cells = [[text.strip() for text in row] for row in file.rows]
+        kept = [any(row[place] != name for place, name in header) for row in cells]
+        if not any(kept):
             raise DataError(f"{path}: expected rows below the header, got none")
         digest.update(data)
         hint = encoding_hint(file.encoding)
-        columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
-        found = {name: [text.strip() for text in texts] for name, texts in columns}
-        rows.parts += [part] * len(file.lines)
+        lines = [*compress(file.lines, kept)]
+        if repeated := len(kept) - len(lines):
+            rows.notes.append(
+                f"{path.name}: lines that repeat the header are left out: {repeated}, the first is "
+                f"line {file.lines[kept.index(False)]}"
+            )
+        columns = zip(file.names, zip(*compress(cells, kept), strict=True), strict=True)
+        found = {name: [*texts] for name, texts in columns}
+        rows.parts += [part] * len(lines)
         if part == TRAIN:
             rows.names, rows.decimal, rows.hint = file.names, file.decimal, hint
-            rows.texts, rows.lines, trained = found, [*file.lines], len(file.lines)
+            rows.texts, rows.lines, trained = found, [*lines], len(lines)
             rows.notes += [hint] if hint else []
             if file.renamed:
                 rows.notes.append(
@@ -335,7 +349,7 @@ def _read_files(
         for name, texts in rows.texts.items():
             if name not in ignore:
                 _require_known(name, file.names, path, hint)
-            own, others = texts[:trained], found.get(name, [""] * len(file.lines))
+            own, others = texts[:trained], found.get(name, [""] * len(lines))
             signs = [
                 table_cells.decimal_sign(each) or sign
                 for each, sign in ((own, rows.decimal), (others, file.decimal))
@@ -343,7 +357,7 @@ def _read_files(
             if None not in signs and signs[0] != signs[1]:
                 others = [_with_other_decimal(text, signs[1]) for text in others]
             texts += _spelled(own, others)
-        rows.lines += [f"{line} of {path.name}" for line in file.lines]
+        rows.lines += [f"{line} of {path.name}" for line in lines]
     rows.sha256 = digest.hexdigest()
     return rows
 
@@ -382,6 +396,23 @@ def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -
 def _are_codes(texts: list[str]) -> bool:
     """Check for codes of the same length, some with leading zeros, such as 01069."""
     return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
+
+
+def _categories(texts: list[str]) -> list[str | None]:
+    """Spell each category in its most frequent way; None if missing."""
+    counts = Counter(text for text in texts if text.lower() not in MISSING)
+    keys: dict[str, str | bool | None] = {text: fold_spelling(text) for text in counts}
+    truths: dict[str, str | bool | None] = {
+        text: tables.TRUTHS.get(text.lower()) for text in counts
+    }
+    # Single letters and digits alone, or among other texts, may be codes.
+    wordy = {truths[text] for text in counts if len(text) > 1} >= {True, False}
+    if wordy and None not in truths.values():
+        keys = truths
+    names: dict[str | bool | None, str] = {}
+    for text in sorted(counts, key=lambda text: (-counts[text], text)):
+        names.setdefault(keys[text], text)
+    return [names[keys[text]] if text in keys else None for text in texts]
 
 
 def _dates(texts: list[str]) -> TableColumn | None:
@@ -481,9 +512,7 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             f"column {name!r} has {column.different} categories: the {_MAX_CATEGORIES} most "
             'frequent ones are kept, the rest is "other"'
         )
-    if not isinstance(column.values, np.ndarray):
-        alike = _alike(sorted(set(filter(None, column.values))))[:_MARKERS_AT_MOST]
-        notes += [f"column {name!r}: {names} are different categories" for names in alike]
+    notes += [f"column {name!r}: {merged}" for merged in _merged(column)[:_MARKERS_AT_MOST]]
     if column.type == "category" and not explicit and _are_codes(column.texts):
         notes.append(
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
@@ -497,12 +526,18 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     return notes
 
 
-def _alike(names: Sequence[str]) -> list[str]:
-    """List groups of names that differ only in case or spaces."""
-    groups = defaultdict(list)
-    for name in names:
-        groups["".join(name.casefold().split())].append(name)
-    return [quote_names(group) for group in groups.values() if len(group) > 1]
+def _merged(column: TableColumn) -> list[str]:
+    """List the spellings that count as another one."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    if not isinstance(column.values, np.ndarray):
+        for text, name in zip(column.texts, column.values, strict=True):
+            if name not in (None, text):
+                spellings[str(name)].add(text)
+    return [
+        f"{quote_names(sorted(texts))} {'count' if len(texts) > 1 else 'counts'} as {name!r}; "
+        f"rename {'them' if len(texts) > 1 else 'it'} to tell them apart"
+        for name, texts in sorted(spellings.items())
+    ]
 
 
 def _counts_rows(column: TableColumn) -> bool:
@@ -554,16 +589,17 @@ def _targets(
             f"rows, such as {texts[0][:40]!r}: too many for classes"
         )
     if numbers is None:
-        ordered = sorted(set(texts))
-        rows.notes += [f"{alike} are different labels" for alike in _alike(ordered)]
-        places = {name: place for place, name in enumerate(ordered)}
-        return np.array([places[text] for text in texts], dtype=np.int64), tuple(ordered)
+        rows.notes += [f"target {target!r}: {merged}" for merged in _merged(column)]
+        # Dates are classes as they are written.
+        names = texts if isinstance(values, np.ndarray) else [str(name) for name in values]
+        ordered, labels = np.unique(names, return_inverse=True)
+        return labels.astype(np.int64), tuple(ordered.tolist())
     # 1 and 1.0 are the same class, which gets the shorter name.
     labels = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
-    names: dict[int, str] = {}
+    shortest: dict[int, str] = {}
     for label, text in zip(labels.tolist(), texts, strict=True):
-        names[label] = min(names.get(label, text), text, key=lambda name: (len(name), name))
-    return labels, tuple(names[label] for label in sorted(names))
+        shortest[label] = min(shortest.get(label, text), text, key=lambda name: (len(name), name))
+    return labels, tuple(shortest[label] for label in sorted(shortest))
 
 
 def _detect_task(rows: _Rows, target: str, numbers: NDArray[np.float64] | None, count: int) -> Task:

@@ -410,13 +410,48 @@ def test_an_id_is_known_by_its_name(csv, name, is_id):
     assert (name not in read_csv(csv(text), "y").columns) == is_id
 
 
-def test_labels_and_categories_that_differ_in_case_or_spaces_only_are_named(csv):
-    rows = "red,spam\nRed,Spam\nblue,ham\nlight blue,ham\nlightblue,SPAM\n" * 4
-    notes = read_csv(csv("color,kind\n" + rows), "kind").notes
-    assert "'SPAM', 'Spam', 'spam' are different labels" in notes
-    assert "column 'color': 'Red', 'red' are different categories" in notes
-    assert "column 'color': 'light blue', 'lightblue' are different categories" in notes
-    assert not any("'ham'" in note for note in notes)
+def test_spellings_of_a_label_or_category_are_one_in_training_and_serving(csv):
+    rows = "red,spam\nred.,Spam\nBlue,ham\nlight blue,ham\nlight  Blue,SPAM\nred,spam\n" * 4
+    table = read_csv(csv("color,kind\n" + rows), "kind")
+    assert table.label_names == ("ham", "spam")
+    assert (
+        "target 'kind': 'SPAM', 'Spam' count as 'spam'; rename them to tell them apart"
+        in table.notes
+    )
+    assert "column 'color': 'red.' counts as 'red'; rename it to tell them apart" in table.notes
+    columns = fit_columns(table, np.arange(24))
+    examples = TableExamples(table, columns)
+    for place in range(6):
+        served = encode_row(examples.raw(place), columns, "row")
+        np.testing.assert_array_equal(served, examples.tensors(np.array([place]))[0])
+    np.testing.assert_array_equal(
+        *(encode_row({"color": text}, columns, "row") for text in ("red", "RED"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (["yes", "No", "YES", "no", "no", "yes"], ("no", "yes")),
+        (["True", "0", "1", "False", "False", "True"], ("False", "True")),
+        (["a", "A", "AB", "Ab", "a", "A"], ("A", "AB", "Ab", "a")),
+        (["f", "y", "n", "f", "y", "n"], ("f", "n", "y")),
+        (["yes", "Y", "no", "maybe", "N", "no"], ("N", "Y", "maybe", "no", "yes")),
+    ],
+)
+def test_booleans_and_words_are_one_label_but_codes_are_not(csv, labels, wanted):
+    text = rows_of("x,y", range(12), labels * 2)
+    assert read_csv(csv(text), "y", "classification").label_names == wanted
+
+
+def test_joined_files_repeat_header_and_byte_order_mark(csv):
+    part = "\ufeffa,a,,y\n1,2,red,u\n3,4,blue,v\n"
+    table = read_csv(csv(part * 3), "y")
+    assert (table.label_names, len(table.targets)) == (("u", "v"), 6)
+    assert table.columns["a"].values.tolist() == [1, 3] * 3
+    assert (
+        "pets.csv: lines that repeat the header are left out: 2, the first is line 4" in table.notes
+    )
 
 
 @pytest.mark.parametrize("nothing", ["00.00.0000", "0000-00-00", "NaT", "#NV", "#REF!", "#VALEUR!"])
