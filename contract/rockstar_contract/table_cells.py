@@ -4,6 +4,7 @@ Training and serving parse cells with the same functions. A comma or point befor
 ("1,234") is ambiguous: `decimal_sign` decides by other cells, and the contract records the result.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -49,14 +50,37 @@ _DAY = timedelta(days=1)
 
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
-_CURRENCY = r"(?:[$€£¥₹₽₩₺฿¢]|USD|EUR|GBP|CHF|JPY|Fr\.)"
+_CURRENCY = r"(?:[A-Z]{0,2}\$|[€£¥₹₽₩₺฿¢]|USD|EUR|GBP|CHF|JPY|Fr\.|Rs\.?|kr\.?|zł|Kč)"
 _ADORNED = re.compile(
     rf"(?P<sign>[+-]?) ?(?:{_CURRENCY} ?)?(?P<sign2>[+-]?) ?"
     r"(?P<digits>[\d.,](?:[\d.,'’ ]*[\d.,])?)(?P<exponent>[eE][+-]?\d+)?"
     rf" ?(?:{_CURRENCY}|%|‰)?",
     re.ASCII | re.IGNORECASE,
 )
-_UNIT = re.compile(r"[+-]?[\d.,]*\d ?((?:[^\W\d_]|°)[^\d,;]*)")
+_UNIT = re.compile(rf"[+-]?(?:{_CURRENCY} ?)?[\d.,]*\d ?((?:[^\W\d_]|°)[^\d,;]*)")
+# By quantity: units in lower case by their factor; an "s" may follow.
+_UNITS: dict[str, dict[float, str]] = {
+    "amount": {1e3: "k thousand", 1e5: "lac lakh", 1e6: "m mn million", 1e7: "cr crore"}
+    | {1e9: "b bn billion", 1e12: "t tn trillion"},
+    "bytes": {1: "b byte", 1e3: "kb", 1e6: "mb", 1e9: "gb", 1e12: "tb"},
+    "duration": {1: "s sec second", 1e-3: "ms", 60: "m min minute", 3600: "h hr hour"}
+    | {86400: "d day", 604800: "w wk week", 2629800: "mo mon month", 31557600: "yr year"},
+    "length": {1: "m", 1e-3: "mm", 1e-2: "cm", 1e3: "km", 0.0254: '" in inch inches'}
+    | {0.3048: "' ft foot feet", 0.9144: "yd yard", 1609.344: "mi mile"},
+    "mass": {1: "kg", 1e-6: "mg", 1e-3: "g", 0.028349523125: "oz", 0.45359237: "lb"},
+    "volume": {1: "l", 1e-2: "cl", 1e-3: "ml"},
+}
+QUANTITIES = {
+    quantity: {name: factor for factor in units for name in units[factor].split()}
+    for quantity, units in _UNITS.items()
+}
+_TERM = re.compile(r" ?([^\w\s'\"]{0,2} ?(?:\d[\d.,]*|[.,]\d+)) ?([^\W\d_]+\.?|['\"])?,?")
+_MEASURE = re.compile(r"\d ?[^\W\d_]|[:'’′\"]")
+_QUOTES = str.maketrans("’′”″“", '\'\'"""')
+_INCHES = re.compile(r"(' ?\d+)$")
+_LAPSE = re.compile(r"\b(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?$", re.ASCII)
+# More texts without a quantity than this are not tolerated in a column.
+_EXCEPTIONS = 20
 _GROUPS = {
     " ": re.compile(r"\d{1,3}(?: \d{3})+"),
     "'": re.compile(r"\d{1,3}(?:['’]\d{3})+"),
@@ -109,6 +133,73 @@ def unit_of(texts: Sequence[str]) -> str:
     """
     found = [match[1] for text in texts if (match := _UNIT.fullmatch(text))]
     return found[0] if len(set(found)) == 1 and 10 * len(found) >= 9 * len(texts) else ""
+
+
+def parse_quantity(text: str, quantity: str, decimal: str = ".") -> float | None:
+    """Parse numbers with units: $1.2M, 565K, 2h 50m, PT2H50M, 1 day 2:03:04, 5'11".
+
+    Args:
+        text: without spaces around it. 3:45 is three minutes, 45 seconds.
+        quantity: one of QUANTITIES.
+        decimal: as for `parse_number`.
+
+    Returns:
+        The sum in the unit with factor 1, which a number without a unit has; None if it is none.
+    """
+    if (number := parse_number(text, decimal)) is not None:
+        return number
+    terms = _terms(text, quantity, decimal)
+    if not terms:
+        return None
+    factors, sign = QUANTITIES[quantity], -1 if terms[0][0] < 0 else 1
+    return sign * sum(abs(number) * factors[unit] for number, unit in terms)
+
+
+def quantity_of(texts: Sequence[str]) -> str:
+    """The quantity, one of QUANTITIES, of texts with several units; empty if they have none."""
+    measures = [text for text in texts if _MEASURE.search(text)]
+    for quantity in QUANTITIES if measures else ():
+        exceptions, units = 0, set[str]()
+        for text in measures:
+            terms = _terms(text, quantity)
+            units |= {unit for _, unit in terms}
+            exceptions += not terms and parse_number(text) is None
+            if exceptions > _EXCEPTIONS:
+                break
+        else:
+            plain = units and any(parse_number(text) is not None for text in texts)
+            # 12B may be a house number, and 5 m five meters.
+            thousands = plain and any(re.search(r"\d ?[kKM]$", text) for text in measures)
+            if len(units) > 1 and (quantity == "amount" or not plain):
+                return quantity
+            if quantity == "amount" and thousands:
+                return quantity
+    return ""
+
+
+def _terms(text: str, quantity: str, decimal: str = ".") -> list[tuple[float, str]]:
+    """Numbers and units, which get smaller; none if the text has another form."""
+    text = _normalize(text)
+    if quantity == "length":
+        text = _INCHES.sub(r'\1"', text.translate(_QUOTES))
+    if quantity == "duration":
+        text = text.removeprefix("P").replace("T", " ")
+        text = _LAPSE.sub(lambda m: f"{m[1]}h{m[2]}m{m[3]}s" if m[3] else f"{m[1]}m{m[2]}s", text)
+    factors, last, place = QUANTITIES[quantity], math.inf, 0
+    terms: list[tuple[float, str]] = []
+    while place < len(text):
+        found = _TERM.match(text, place)
+        number = None if found is None else parse_number(found[1].strip(), decimal)
+        if found is None or number is None:
+            return []
+        unit = (found[2] or "").lower().removesuffix(".")
+        unit = unit if unit in factors else unit.removesuffix("s")
+        factor = factors.get(unit, math.inf)
+        if not factor < last or (terms and (number < 0 or quantity == "amount")):
+            return []
+        terms.append((number, unit))
+        last, place = factor, found.end()
+    return terms
 
 
 def decimal_sign(texts: Iterable[str]) -> str | None:

@@ -25,6 +25,7 @@ from rockstar_contract.table_cells import (
     fold_spelling,
     parse_date,
     parse_number,
+    parse_quantity,
 )
 
 # Largest value in the tensor, so that no cast overflows.
@@ -42,6 +43,7 @@ TRUTHS = {spelling: truth for truth in _BOOLEANS for spelling in _BOOLEANS[truth
 Values = NDArray[np.float64] | Sequence[float] | Sequence[str | None]
 Row = Mapping[str, Any]
 DecimalSign = Literal[".", ","]
+Quantity = Literal["", "amount", "bytes", "duration", "length", "mass", "volume"]
 
 
 class TextRow(dict[str, str]):
@@ -120,6 +122,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         decimal: the decimal sign in ambiguous texts.
         missing: texts that mean "missing", besides the usual ones.
         unit: may follow the numbers in texts, such as "kg".
+        quantity: of numbers in texts with several units, such as "2h 50m"; one of QUANTITIES.
     """
 
     mean: float
@@ -128,6 +131,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     decimal: DecimalSign = "."
     missing: tuple[str, ...] = ()
     unit: str = ""
+    quantity: Quantity = ""
 
     def _features(self) -> tuple[str, ...]:
         return (self.name,)
@@ -154,11 +158,18 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             text = value.strip()
             if text.lower() in MISSING_NUMBERS or text in self.missing:
                 return math.nan
-            value = parse_number(text.removesuffix(self.unit).rstrip(), decimal or self.decimal)
+            bare, sign = text.removesuffix(self.unit).rstrip(), decimal or self.decimal
+            if self.quantity:
+                value = parse_quantity(bare, self.quantity, sign)
+            else:
+                value = parse_number(bare, sign)
             if value is None and self._is_boolean:
                 value = TRUTHS.get(text.lower())
             if value is None:
-                raise InvalidInputError(field, expected="a number", got=_what(text))
+                if fold_spelling(text) in map(fold_spelling, self.missing):
+                    return math.nan
+                expected = f"a number or {self.quantity}" if self.quantity else "a number"
+                raise InvalidInputError(field, expected=expected, got=_what(text))
         if value is None or _is_nan(value):
             return math.nan
         if not isinstance(value, Real):

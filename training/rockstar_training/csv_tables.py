@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from rockstar_contract.table_cells import (
     fold_spelling,
     parse_date,
     parse_number,
+    parse_quantity,
 )
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
@@ -68,6 +69,7 @@ class TableColumn:
     decimal: tables.DecimalSign = "."
     markers: tuple[str, ...] = ()  # texts among numbers that count as missing
     unit: str = ""  # after the numbers
+    quantity: tables.Quantity = ""  # of numbers with several units
     format: str = ISO  # of dates, see rockstar_contract.table_cells.parse_date
 
     @property
@@ -201,7 +203,8 @@ def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> ta
     scale = std if std > 1e-12 * abs(mean) else 1.0
     common |= {"mean": mean, "scale": scale, "fill": fill, "indicator": bool(missing.any())}
     if column.type == "number":
-        common |= {"decimal": column.decimal, "missing": column.markers, "unit": column.unit}
+        common |= {"decimal": column.decimal, "missing": column.markers}
+        common |= {"unit": column.unit, "quantity": column.quantity}
         return tables.NumericColumn(**common)
     days = column.values[~np.isnan(column.values)]
     time = column.format == TIME or bool((days != np.floor(days)).any())
@@ -258,15 +261,26 @@ class _Rows:
         present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
         if not forced and (not present or _are_codes(present)):
             return None
-        unit = table_cells.unit_of(present)
+        quantity = cast("tables.Quantity", table_cells.quantity_of([*dict.fromkeys(present)]))
+        if quantity == "duration" and not forced and _dates(texts) is not None:
+            return None
+        unit = "" if quantity else table_cells.unit_of(present)
         bare = {text: text.removesuffix(unit).rstrip() for text in dict.fromkeys(present)}
         sign = table_cells.decimal_sign(bare.values()) or self.decimal
         decimal: tables.DecimalSign = "," if sign == "," else "."
-        numbers = {text: parse_number(bare[text], decimal) for text in bare}
+        numbers = {
+            text: parse_quantity(bare[text], quantity, decimal)
+            if quantity
+            else parse_number(bare[text], decimal)
+            for text in bare
+        }
         markers = tuple(sorted(text for text, number in numbers.items() if number is None))
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
         tolerated = _NAMES_FROM if forced else _MARKERS_AT_MOST
-        too_few = not share if forced else share < _NUMBERS_AT_LEAST
+        # Where most are numbers, and many different ones, a few other texts are no categories.
+        several = len(bare) - len(markers) > _NAMES_FROM
+        least = 0.5 if several else _NUMBERS_AT_LEAST
+        too_few = not share if forced else share < least
         if markers and (len(markers) > tolerated or too_few):
             return None
         # None becomes NaN, which passes the check; infinity does not.
@@ -274,7 +288,7 @@ class _Rows:
         infinite = np.flatnonzero(np.abs(values) > _LARGEST)
         if len(infinite):
             raise self.error(name, int(infinite[0]), "numbers must be finite")
-        return TableColumn("number", texts, values, decimal, markers, unit)
+        return TableColumn("number", texts, values, decimal, markers, unit, quantity)
 
     def drop_unlabeled(self, target: str, column: TableColumn) -> None:
         """Leave out the rows without a target; each file must have one with a target."""
@@ -492,6 +506,9 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
             return f"it looks like an ID, with another number in each row; {keep}"
         return ""
     if column.different > _NAMES_FROM and column.different > (rows - column.missing) / 2:
+        if odd := _odd(column):
+            keep = keep.removesuffix(column.type) + "number"
+            return f"{odd}; write those as numbers, or leave them empty; {keep}"
         example = next(text for text in column.values if text is not None)
         return (
             f"it looks like an ID, a name or free text, with {column.different} different values "
@@ -500,17 +517,31 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
     return ""
 
 
+def _odd(column: TableColumn) -> str:
+    """Explain why a column is categories, if most of its many different values are numbers."""
+    if column.different <= _NAMES_FROM:
+        return ""
+    texts = [text for text in column.values if isinstance(text, str)]
+    odd = [text for text in texts if parse_number(text) is None]
+    if not 0 < 2 * len(odd) < len(texts):
+        return ""
+    return f"{len(odd)} of its {len(texts)} values are no numbers, such as {odd[0][:40]!r}"
+
+
 def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """List notes about a column that is kept."""
-    notes = []
-    if column.unit:
-        notes.append(f"column {name!r} has numbers with the unit {column.unit!r}")
+    notes = _units(name, column)
     if column.markers:
         notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing")
     if column.type == "category" and column.different > _MAX_CATEGORIES:
         notes.append(
             f"column {name!r} has {column.different} categories: the {_MAX_CATEGORIES} most "
             'frequent ones are kept, the rest is "other"'
+        )
+    if column.type == "category" and not explicit and (odd := _odd(column)):
+        notes.append(
+            f"column {name!r} is read as categories: {odd}; for numbers, with those as missing, "
+            f"give --type {shlex.quote(f'{name}=number')}"
         )
     notes += [f"column {name!r}: {merged}" for merged in _merged(column)[:_MARKERS_AT_MOST]]
     if column.type == "category" and not explicit and _are_codes(column.texts):
@@ -524,6 +555,19 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
         if all(parse_date(text, day_first) is not None for text in present):
             notes.append(f"column {name!r} is read as month/day/year")
     return notes
+
+
+def _units(name: str, column: TableColumn) -> list[str]:
+    """Say how numbers with units are read."""
+    if column.unit:
+        return [f"column {name!r} has numbers with the unit {column.unit!r}"]
+    if not column.quantity:
+        return []
+    units = table_cells.QUANTITIES[column.quantity]
+    base = next((unit for unit, factor in units.items() if factor == 1), "")
+    read = dict(zip(column.texts, np.asarray(column.values).tolist(), strict=True))
+    text = max((text for text in read if read[text] == read[text]), key=len)
+    return [f"column {name!r} has several units: {text!r} is {read[text]:.10g} {base}".rstrip()]
 
 
 def _merged(column: TableColumn) -> list[str]:
@@ -582,6 +626,7 @@ def _targets(
                 f"{spread:.3g}; models answer in 32 bits, in steps of {step:.3g} there; subtract "
                 f"{middle:.10g} first"
             )
+        rows.notes += _units(target, column)
         return numbers.astype(np.float32), ()
     if column.different > _NAMES_FROM and column.different > len(texts) / 2:
         raise DataError(

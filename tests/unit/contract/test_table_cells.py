@@ -1,5 +1,6 @@
 """Numbers and dates in the cells of tables."""
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from rockstar_contract.table_cells import (
     decimal_sign,
     parse_date,
     parse_number,
+    parse_quantity,
 )
 
 
@@ -47,6 +49,62 @@ from rockstar_contract.table_cells import (
 )
 def test_numbers(text, decimal, number):
     assert parse_number(text, decimal) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2h 50m",
+            "19h",
+            "90 min",
+            "2 hours, 5 minutes",
+            "26:10:05",
+            "1 days 02:03:04.5",
+            "3 days",
+        ),
+        *(
+            "PT2H29M",
+            "PT4M13S",
+            "P1DT2H",
+            "-1h 30m",
+            "1.5 hours",
+            "30 s",
+            "2 W",
+            "45 seconds",
+            "20ms",
+        ),
+    ],
+)
+def test_durations_are_those_of_pandas(text):
+    wanted = pd.to_timedelta(text).total_seconds()
+    assert parse_quantity(text, "duration") == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity", "number"),
+    [
+        ("€565K", "amount", 565e3),
+        ("-$1.2M", "amount", -1.2e6),
+        ("1,2 Mn", "amount", 1.2e6),
+        ("950", "amount", 950),
+        ("1M 200K", "amount", None),
+        ("12A", "amount", None),
+        ("3:45", "duration", 225),
+        ("2 years", "duration", 63115200),
+        ("5m 2h", "duration", None),
+        ("1h-2h", "duration", None),
+        ("170", "duration", 170),
+        ("5'11\"", "length", 71 * 0.0254),
+        ("5’11", "length", 71 * 0.0254),
+        ("6 ft 2 in.", "length", 74 * 0.0254),
+        ("1 lb 8 oz", "mass", 0.680388555),
+        ("large", "mass", None),
+    ],
+)
+def test_quantities(text, quantity, number):
+    found = parse_quantity(text, quantity)
+    assert found == (None if number is None else pytest.approx(number))
 
 
 NO_NUMBERS = (

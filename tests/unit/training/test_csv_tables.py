@@ -7,6 +7,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import CategoricalColumn, NumericColumn, encode_row
 from rockstar_training.csv_tables import TableExamples, fit_columns, read_csv
 from rockstar_training.errors import DataError
@@ -261,7 +262,15 @@ def test_a_few_texts_among_numbers_count_as_missing(csv):
         (["23.4 kmpl", "17 kmpl", "0.5 kmpl"], [23.4, 17, 0.5]),
         (["1,248CC", "998CC", "1,010CC"], [1248, 998, 1010]),
         (["5 km/h", "-7 km/h", "NA"], [5, -7, np.nan]),
-        (["8GB", "8MB", "16GB"], None),
+        (["€1.5M", "€12 M", "€0.5M"], [1.5, 12, 0.5]),
+        (["R$ 5", "Rs. 1,700", "US$7"], [5, 1700, 7]),
+        (["1.2K", "950", "3.5M"], [1200, 950, 3.5e6]),
+        (["45 Lac", "1.2 Cr", "NA"], [4.5e6, 1.2e7, np.nan]),
+        (["8GB", "8MB", "16GB"], [8e9, 8e6, 16e9]),
+        (["2h 50m", "19h", "5m"], [10200, 68400, 300]),
+        (["26:10:05", "56:29", "0:07"], [94205, 3389, 7]),
+        (["12A", "14B", "16"], None),  # house numbers
+        (["5 m", "4", "7 m"], None),
         (["1st", "2nd", "3rd"], None),
         (["A1", "A2", "A3"], None),
     ],
@@ -273,6 +282,11 @@ def test_numbers_with_one_unit_are_numbers(csv, texts, wanted):
     assert column.type == ("category" if wanted is None else "number")
     if wanted is not None:
         np.testing.assert_array_equal(column.values[:3], wanted)
+        fitted = fit_columns(table, np.arange(15))
+        served = encode_row({"n": texts[1], "x": 1}, fitted, "row")
+        np.testing.assert_array_equal(
+            served, TableExamples(table, fitted).tensors(np.array([1]))[0]
+        )
         columns = fit_columns(table, np.arange(15))
         encoded = TableExamples(table, columns).tensors(np.arange(1))[0]
         for cell in (texts[0], wanted[0]):
@@ -427,6 +441,28 @@ def test_spellings_of_a_label_or_category_are_one_in_training_and_serving(csv):
     np.testing.assert_array_equal(
         *(encode_row({"color": text}, columns, "row") for text in ("red", "RED"))
     )
+
+
+def test_numbers_with_several_units_and_other_texts(csv):
+    sizes = [f"{i}.5M" if i % 9 else f"{i + 7}k" for i in range(40)] + ["Varies"] * 20
+    odd = [f"{i} - {i + 3}" if i % 9 == 0 else str(i) for i in range(60)]
+    table = read_csv(
+        csv(rows_of("size,area,price", sizes, odd, [f"${i}K" for i in range(59)] + ["$1M"])),
+        "price",
+    )
+    assert table.targets[[1, -1]].tolist() == [1e3, 1e6]
+    assert "column 'price' has several units: '$10K' is 10000" in table.notes
+    assert "column 'size': 'Varies' counts as missing" in table.notes
+    assert any(
+        "'area' is left out: 7 of its 60 values are no numbers, such as '0 - 3'" in note
+        for note in table.notes
+    )
+    size = fit_columns(table, np.arange(60))[0]
+    assert np.isnan(size.parse("varies", "row.size", None))
+    with pytest.raises(
+        InvalidInputError, match=r"row.size: expected a number or amount, got the text 'big'"
+    ):
+        size.parse("big", "row.size", None)
 
 
 @pytest.mark.parametrize(
