@@ -379,12 +379,20 @@ def _records(
     for _ in range(above):
         lines.readline()
     reader = dialect.reader(lines)
+    records: list[tuple[int, list[str]]] = []
+    end = above
     try:
-        filled = ((reader.line_num + above, row) for row in reader if row)
-        records = list(islice(filled, None if most is None else most + 1))
+        for row in reader:
+            end = reader.line_num + above
+            if row:
+                records.append((end, row))
+                if most is not None and len(records) > most:
+                    break
     except csv.Error as error:
-        got = f"line {reader.line_num + above}: {error}"
-        raise InvalidInputError(field, expected="a CSV file", got=got) from error
+        last = reader.line_num + above
+        hint = f"a quotation mark in line {end + 1} is not closed" if last > end + 1 else ""
+        got = f"line {last}: {error}"
+        raise InvalidInputError(field, expected="a CSV file", got=got, hint=hint) from error
     if not records:
         raise InvalidInputError(field, expected="a header row with column names", got="no rows")
     return records

@@ -126,13 +126,10 @@ def fold_spelling(text: str) -> str:
     return key.casefold() if is_word else key
 
 
-def unit_of(texts: Sequence[str]) -> str:
-    """The unit, such as "kg", that at least nine in ten texts have after a number; else empty.
-
-    There is none if some of the texts have another one.
-    """
+def units_of(texts: Sequence[str]) -> list[str]:
+    """The units, such as "kg", that at least nine in ten texts have after a number; else none."""
     found = [match[1] for text in texts if (match := _UNIT.fullmatch(text))]
-    return found[0] if len(set(found)) == 1 and 10 * len(found) >= 9 * len(texts) else ""
+    return sorted(set(found)) if 10 * len(found) >= 9 * len(texts) else []
 
 
 def parse_quantity(text: str, quantity: str, decimal: str = ".") -> float | None:

@@ -264,7 +264,8 @@ class _Rows:
         quantity = cast("tables.Quantity", table_cells.quantity_of([*dict.fromkeys(present)]))
         if quantity == "duration" and not forced and _dates(texts) is not None:
             return None
-        unit = "" if quantity else table_cells.unit_of(present)
+        units = [] if quantity else table_cells.units_of(present)
+        unit = units[0] if len(units) == 1 else ""
         bare = {text: text.removesuffix(unit).rstrip() for text in dict.fromkeys(present)}
         sign = table_cells.decimal_sign(bare.values()) or self.decimal
         decimal: tables.DecimalSign = "," if sign == "," else "."
@@ -506,9 +507,8 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
             return f"it looks like an ID, with another number in each row; {keep}"
         return ""
     if column.different > _NAMES_FROM and column.different > (rows - column.missing) / 2:
-        if odd := _odd(column):
-            keep = keep.removesuffix(column.type) + "number"
-            return f"{odd}; write those as numbers, or leave them empty; {keep}"
+        if odd := _odd(name, column):
+            return f"{odd}; {keep}"
         example = next(text for text in column.values if text is not None)
         return (
             f"it looks like an ID, a name or free text, with {column.different} different values "
@@ -517,15 +517,23 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
     return ""
 
 
-def _odd(column: TableColumn) -> str:
-    """Explain why a column is categories, if most of its many different values are numbers."""
+def _odd(name: str, column: TableColumn) -> str:
+    """Explain why a column is categories, if most of its many different values have numbers."""
     if column.different <= _NAMES_FROM:
         return ""
     texts = [text for text in column.values if isinstance(text, str)]
+    units = table_cells.units_of(texts)
+    if 0 < len(units) <= _MARKERS_AT_MOST:
+        return f"its numbers have the units {quote_names(units)}, use one of them"
     odd = [text for text in texts if parse_number(text) is None]
     if not 0 < 2 * len(odd) < len(texts):
         return ""
-    return f"{len(odd)} of its {len(texts)} values are no numbers, such as {odd[0][:40]!r}"
+    advice = "write those as numbers, or leave them empty"
+    if len(set(odd)) <= _NAMES_FROM:
+        advice += f"; to count them as missing, give --type {shlex.quote(f'{name}=number')}"
+    return (
+        f"{len(odd)} of its {len(texts)} values are no numbers, such as {odd[0][:40]!r}: {advice}"
+    )
 
 
 def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
@@ -538,11 +546,8 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             f"column {name!r} has {column.different} categories: the {_MAX_CATEGORIES} most "
             'frequent ones are kept, the rest is "other"'
         )
-    if column.type == "category" and not explicit and (odd := _odd(column)):
-        notes.append(
-            f"column {name!r} is read as categories: {odd}; for numbers, with those as missing, "
-            f"give --type {shlex.quote(f'{name}=number')}"
-        )
+    if column.type == "category" and not explicit and (odd := _odd(name, column)):
+        notes.append(f"column {name!r} is read as categories: {odd}")
     notes += [f"column {name!r}: {merged}" for merged in _merged(column)[:_MARKERS_AT_MOST]]
     if column.type == "category" and not explicit and _are_codes(column.texts):
         notes.append(

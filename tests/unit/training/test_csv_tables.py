@@ -76,6 +76,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("a,b\n", "a", "expected rows below the header"),
         ("", "a", "expected a header row"),
         ("a,b\n1\n", "a", "got 1 in line 2"),
+        ('a,b\n"1\n2",3\n4,"5\n6,7\n', "a", "line 5: .*; a quotation mark in line 4 is not closed"),
         ("ä,b\n".encode() + b"\xff,2\n", "b", "UTF-8"),
     ],
 )  # fmt: skip
@@ -445,23 +446,22 @@ def test_spellings_of_a_label_or_category_are_one_in_training_and_serving(csv):
 
 def test_numbers_with_several_units_and_other_texts(csv):
     sizes = [f"{i}.5M" if i % 9 else f"{i + 7}k" for i in range(40)] + ["Varies"] * 20
-    odd = [f"{i} - {i + 3}" if i % 9 == 0 else str(i) for i in range(60)]
-    table = read_csv(
-        csv(rows_of("size,area,price", sizes, odd, [f"${i}K" for i in range(59)] + ["$1M"])),
-        "price",
-    )
+    areas = [f"{i} - {i + 3}" if i % 9 == 0 else str(i) for i in range(60)]
+    fuels = [f"{i} kmpl" if i % 9 else f"{i} km/kg" for i in range(60)]
+    prices = [f"${i}K" for i in range(59)] + ["$1M"]
+    table = read_csv(csv(rows_of("size,area,fuel,price", sizes, areas, fuels, prices)), "price")
     assert table.targets[[1, -1]].tolist() == [1e3, 1e6]
-    assert "column 'price' has several units: '$10K' is 10000" in table.notes
-    assert "column 'size': 'Varies' counts as missing" in table.notes
-    assert any(
-        "'area' is left out: 7 of its 60 values are no numbers, such as '0 - 3'" in note
-        for note in table.notes
-    )
+    assert [note.partition("; to")[0] for note in table.notes[:4]] == [
+        "column 'price' has several units: '$10K' is 10000",
+        "column 'size' has several units: '10.5M' is 10500000",
+        "column 'size': 'Varies' counts as missing",
+        "column 'area' is left out: 7 of its 60 values are no numbers, such as '0 - 3': "
+        "write those as numbers, or leave them empty",
+    ]
+    assert "the units 'km/kg', 'kmpl', use one of them; to keep it, give" in table.notes[4]
     size = fit_columns(table, np.arange(60))[0]
     assert np.isnan(size.parse("varies", "row.size", None))
-    with pytest.raises(
-        InvalidInputError, match=r"row.size: expected a number or amount, got the text 'big'"
-    ):
+    with pytest.raises(InvalidInputError, match="expected a number or amount, got the text 'big'"):
         size.parse("big", "row.size", None)
 
 
