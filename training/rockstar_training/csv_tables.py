@@ -277,7 +277,7 @@ class _Rows:
         }
         markers = tuple(sorted(text for text, number in numbers.items() if number is None))
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
-        tolerated = _NAMES_FROM if forced else _MARKERS_AT_MOST
+        tolerated = _forced_markers(share) if forced else _MARKERS_AT_MOST
         # Where most are numbers, and many different ones, a few other texts are no categories.
         several = len(bare) - len(markers) > _NAMES_FROM
         least = 0.5 if several else _NUMBERS_AT_LEAST
@@ -517,6 +517,11 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
     return ""
 
 
+def _forced_markers(share: float) -> int:
+    """The most different texts among numbers that may count as missing if a user wants numbers."""
+    return 1000 if share >= _NUMBERS_AT_LEAST else _NAMES_FROM
+
+
 def _odd(name: str, column: TableColumn) -> str:
     """Explain why a column is categories, if most of its many different values have numbers."""
     if column.different <= _NAMES_FROM:
@@ -529,7 +534,7 @@ def _odd(name: str, column: TableColumn) -> str:
     if not 0 < 2 * len(odd) < len(texts):
         return ""
     advice = "write those as numbers, or leave them empty"
-    if len(set(odd)) <= _NAMES_FROM:
+    if len(set(odd)) <= _forced_markers(1 - len(odd) / len(texts)):
         advice += f"; to count them as missing, give --type {shlex.quote(f'{name}=number')}"
     return (
         f"{len(odd)} of its {len(texts)} values are no numbers, such as {odd[0][:40]!r}: {advice}"
@@ -571,7 +576,8 @@ def _units(name: str, column: TableColumn) -> list[str]:
     units = table_cells.QUANTITIES[column.quantity]
     base = next((unit for unit, factor in units.items() if factor == 1), "")
     read = dict(zip(column.texts, np.asarray(column.values).tolist(), strict=True))
-    text = max((text for text in read if read[text] == read[text]), key=len)
+    examples = (text for text in read if read[text] == read[text] and parse_number(text) is None)
+    text = max(examples, key=len)
     return [f"column {name!r} has several units: {text!r} is {read[text]:.10g} {base}".rstrip()]
 
 

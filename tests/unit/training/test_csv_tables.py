@@ -459,6 +459,10 @@ def test_numbers_with_several_units_and_other_texts(csv):
         "write those as numbers, or leave them empty",
     ]
     assert "the units 'km/kg', 'kmpl', use one of them; to keep it, give" in table.notes[4]
+    areas = [f"{i} - {i + 3}" if i % 20 == 0 else str(i) for i in range(600)]
+    text = rows_of("area,y", areas, range(600))
+    column = read_csv(csv(text), "y", types={"area": "number"}).columns["area"]
+    assert (column.type, column.missing) == ("number", 30)
     size = fit_columns(table, np.arange(60))[0]
     assert np.isnan(size.parse("varies", "row.size", None))
     with pytest.raises(InvalidInputError, match="expected a number or amount, got the text 'big'"):
