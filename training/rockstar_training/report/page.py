@@ -281,9 +281,9 @@ def overfitting(history: Sequence[Epoch]) -> str:
 
 
 def _spans(values: NDArray[np.float64]) -> bool:
-    """Whether values need a logarithmic axis."""
-    known = values[np.isfinite(values)]
-    return bool(known.size and known.min() > 0 and known.max() / known.min() > _LOGARITHMIC)
+    """Whether values need a logarithmic axis, which leaves out those that are 0."""
+    known = values[np.isfinite(values) & (values > 0)]
+    return bool(known.size and known.max() / known.min() > _LOGARITHMIC)
 
 
 def _network_section(layers: Sequence[LayerSize]) -> Section:
