@@ -175,9 +175,12 @@ def _require_free_model_server_ports(options: ServeOptions) -> None:
 def _external_models(options: ServeOptions) -> tuple[str, ...]:
     """The models of a TensorFlow Serving that runs elsewhere, perhaps not yet."""
     host, _, port = (options.tfserving or "").rpartition(":")
+    if host.startswith("dns:"):
+        host = host.rpartition("/")[2]
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ServeError(
-            f"--tfserving: expected HOST:PORT of its gRPC API, got {options.tfserving!r}"
+            "--tfserving: expected HOST:PORT of its gRPC API, or dns:///NAME:PORT, got "
+            f"{options.tfserving!r}"
         )
     if options.only:
         return tuple(dict.fromkeys(options.only))

@@ -11,6 +11,7 @@ import json
 import select
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,6 +27,8 @@ from tests.chaos.service import MODEL, Service
 TIMEOUT_S = 30.0
 # Between two requests of a caller, to leave room for what the faults start.
 _PAUSE_S = 0.02
+# How long all answers must be right after a fault, in seconds.
+_LATE_S = 1.0
 # Batches differ by rounding.
 _TOLERANCE = 1e-3
 # What a client may be told while something is broken; 500 would be a bug.
@@ -95,10 +98,15 @@ class Callers:
             thread.join(2 * TIMEOUT_S)
 
     def are_right_since(self, moment: float) -> bool:
-        """Whether each caller has sent two requests since then, the last one with the right answer."""
+        """Whether each caller has sent two requests since then, and all of late were right.
+
+        Each worker connects to the model server again by itself, so one right answer is not enough.
+        """
         since = [each for each in list(self.requests) if each.started > moment]
-        kinds = [[each for each in since if each.caller == kind] for kind in set(self.kinds)]
-        return all(len(each) > 1 and each[-1].outcome == "right" for each in kinds)
+        late = time.monotonic() - _LATE_S
+        counts = Counter(each.caller for each in since)
+        is_over = late > moment and all(counts[kind] > 1 for kind in self.kinds)
+        return is_over and all(each.outcome == "right" for each in since if each.ended > late)
 
     def _run(self, kind: str, number: int) -> None:
         with contextlib.closing(_caller(kind, self.service)) as calls:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.callers import KINDS, TIMEOUT_S, Callers
-from tests.chaos.service import DESCRIPTORS, MODEL, Service
+from tests.chaos.service import DESCRIPTORS, HOSTS, MODEL, Service
 from tests.waiting import until
 
 # How long a fault lasts.
@@ -200,6 +200,17 @@ def _jump(scene: Scene) -> None:
         _pause()
 
 
+def _lose_names(scene: Scene) -> None:
+    """No name resolves, while a worker starts that has to find the model server."""
+    names = scene.service.names
+    names.fault = scene.chance.choice(["silent", "fails"])
+    try:
+        os.kill(scene.pick("worker"), signal.SIGKILL)
+        _pause()
+    finally:
+        names.fault = ""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault, and what it may cost.
@@ -208,11 +219,13 @@ class Fault:
         inject: does it.
         loses: most requests that may be lost: those that a killed process holds.
         errors: whether callers may get errors.
+        hosts: on which it can be done.
     """
 
     inject: Callable[[Scene], None]
     loses: int = 0
     errors: bool = False
+    hosts: tuple[str, ...] = HOSTS
 
 
 FAULTS = {
@@ -226,6 +239,7 @@ FAULTS = {
     "copy a version slowly": Fault(_copy_slowly),
     "remove a version": Fault(_remove),
     "corrupt version": Fault(_corrupt),
+    "names do not resolve": Fault(_lose_names, loses=len(KINDS), errors=True, hosts=("gunicorn",)),
     "full disk": Fault(_fill_disk),
     "few descriptors": Fault(use_up_descriptors),
     "burst": Fault(burst, errors=True),

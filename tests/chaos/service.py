@@ -11,9 +11,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import requests
 
+from tests.chaos.name_server import NAME, NameServer
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -22,6 +24,30 @@ MODEL = "chaos"
 WORKERS = 2
 # The most files that a process may open.
 DESCRIPTORS = 256
+
+
+def faked_clock(libfaketime: Path, offset: Path) -> dict[str, str]:
+    """The environment of a process whose clock differs by an offset in a file, such as "+3600"."""
+    return {
+        "LD_PRELOAD": str(libfaketime),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_CACHE_DURATION": "1",
+        # As when a clock is set: sleeping and timeouts go on as before.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
+def can_sleep(libfaketime: Path) -> bool:
+    """Whether Python can sleep under libfaketime; with 0.9.10, time.sleep fails."""
+    with NamedTemporaryFile("w") as offset:
+        offset.write("+0\n")
+        offset.flush()
+        environment = os.environ | faked_clock(libfaketime, Path(offset.name))
+        command = [sys.executable, "-c", "import time; time.sleep(0.01)"]
+        done = subprocess.run(command, check=False, env=environment, capture_output=True)
+    return done.returncode == 0
 
 
 @dataclass
@@ -43,6 +69,7 @@ class Service:
         folder: for its files.
         libfaketime: library that changes the clock by the file `clock`; None: the real clock.
         ports: of HTTP, gRPC and REST.
+        names: by which gunicorn's workers find the model server.
     """
 
     host: str
@@ -50,6 +77,7 @@ class Service:
     folder: Path
     libfaketime: Path | None = None
     ports: list[int] = field(default_factory=lambda: free_ports(3))
+    names: NameServer = field(default_factory=NameServer)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -80,25 +108,29 @@ class Service:
         serve = ["rockstar_cli", "serve", f"--port={http}", f"--models={self.models}"]
         workers = f"--workers={WORKERS}"
         self.clock.write_text("+0\n")
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop)
             if self.host == "granian":
                 self._start(*serve, f"--grpc-port={grpc}", f"--rest-port={rest}", workers)
             else:
+                stack.enter_context(self.names.running())
                 threading.Thread(target=self._keep_model_server, daemon=True).start()
-                self._start(*serve, f"--tfserving={self.grpc}", workers)
+                target = f"dns://127.0.0.1:{self.names.port}/{NAME}:{grpc}"
+                self._start(*serve, f"--tfserving={target}", workers)
             until(self.ready, 60, f"a service on {self.host} that is ready (see {self.log})")
             yield
-        finally:
-            self._stopping.set()
-            for process in reversed(self._processes):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
-            for process in self._processes:
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for process in reversed(self._processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def ready(self) -> bool:
         """Whether it predicts."""
@@ -177,15 +209,7 @@ class Service:
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = dict(os.environ)
         if self.libfaketime:
-            environment |= {
-                "LD_PRELOAD": str(self.libfaketime),
-                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_CACHE_DURATION": "1",
-                # As when a clock is set: sleeping and timeouts go on as before.
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "DONT_FAKE_MONOTONIC": "1",
-                "NO_FAKE_STAT": "1",
-            }
+            environment |= faked_clock(self.libfaketime, self.clock)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],

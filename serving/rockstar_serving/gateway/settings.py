@@ -82,7 +82,7 @@ class GatewayConfig:
     """The settings of one gateway.
 
     Attributes:
-        upstream: The model server's gRPC API: HOST:PORT, or unix:/PATH.
+        upstream: The model server's gRPC API: HOST:PORT, dns:///NAME:PORT, or unix:/PATH.
         upstream_ca: File of CA certificates (PEM) to verify the model server with: calls it over
             TLS, except on a UNIX socket.
         upstream_certificate: File with the certificate (PEM, with its chain) that the model server

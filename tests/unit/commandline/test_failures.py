@@ -60,6 +60,7 @@ AWAY = "--url http://127.0.0.1:1 --model cnn image.png"
         ("serve --models {models} --port 99999", 2, "0<=x<=65535"),
         ("serve --models {models} --port 0 --grpc-port 0 --rest-port 0 --model x", 1, "holds cnn"),
         ("serve --tfserving nowhere --model cnn --port 0", 1, "expected HOST:PORT"),
+        ("serve --tfserving dns:///name --model cnn --port 0", 1, "or dns:///NAME:PORT, got"),
         ("gateway", 2, "give --model NAME"),
         ("gateway --model cnn --threads many", 2, "expected a whole number from 1, got 'many'"),
         ("gateway --model cnn --routes broken.toml", 2, "broken.toml is not TOML"),
