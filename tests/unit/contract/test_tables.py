@@ -184,6 +184,16 @@ def test_spellings_of_a_boolean_may_be_separate_categories(categories, value, me
     assert adjusted({"c": value}, [column]) == (expected, other)
 
 
+def test_spellings_of_a_category_that_two_categories_share_are_unknown():
+    column = CategoricalColumn(name="c", categories=("Red", "blue", "red"))
+    for value, expected, other in (
+        ("BLUE ", [0, 1, 0], {}),
+        ("red", [0, 0, 1], {}),
+        ("RED", [0, 0, 0], {"other": {"c": "RED"}}),
+    ):
+        assert adjusted({"c": value}, [column]) == (expected, other)
+
+
 def test_a_column_of_0_and_1_takes_booleans_in_all_spellings():
     values = np.array([0.0, 1, 1, 0, 0, 1, 0])
     column = NumericColumn(name="n", mean=values.mean(), scale=values.std(), fill=0.0)
