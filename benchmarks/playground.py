@@ -11,10 +11,9 @@ import shutil
 import click
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
+from benchmarks.structure import http_server
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.settings import GatewayConfig
-from tests.http_servers import application
-from tests.unit.gateway.conftest import FakeServer
 
 NETWORKS = {
     "as it opens": "",
@@ -45,8 +44,9 @@ def main(seconds: float, runs: int) -> None:
         raise click.ClickException("There is no Chromium: install it, e.g. with apt-get.")
     click.echo("| network | frames per second | busy |")
     click.echo("| --- | --- | --- |")
-    config = GatewayConfig(models=("toy",))
-    with application(create_app(config, FakeServer())) as url, sync_playwright() as playwright:
+    # The page needs no model.
+    app = create_app(GatewayConfig())
+    with http_server(app) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, hash_ in NETWORKS.items():
             page = browser.new_page()

@@ -137,13 +137,14 @@ def parse_quantity(text: str, quantity: str, decimal: str = ".") -> float | None
 
     Args:
         text: without spaces around it. 3:45 is three minutes, 45 seconds.
-        quantity: one of QUANTITIES.
+        quantity: one of QUANTITIES; empty for numbers only.
         decimal: as for `parse_number`.
 
     Returns:
         The sum in the unit with factor 1, which a number without a unit has; None if it is none.
     """
-    if (number := parse_number(text, decimal)) is not None:
+    number = parse_number(text, decimal)
+    if number is not None or not quantity:
         return number
     terms = _terms(text, quantity, decimal)
     if not terms:

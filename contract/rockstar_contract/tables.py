@@ -25,7 +25,6 @@ from rockstar_contract.table_cells import (
     date_text,
     fold_spelling,
     parse_date,
-    parse_number,
     parse_quantity,
 )
 
@@ -159,11 +158,8 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             text = value.strip()
             if text.lower() in MISSING_NUMBERS or text in self.missing:
                 return math.nan
-            bare, sign = text.removesuffix(self.unit).rstrip(), decimal or self.decimal
-            if self.quantity:
-                value = parse_quantity(bare, self.quantity, sign)
-            else:
-                value = parse_number(bare, sign)
+            bare = text.removesuffix(self.unit).rstrip()
+            value = parse_quantity(bare, self.quantity, decimal or self.decimal)
             if value is None and self._is_boolean:
                 value = TRUTHS.get(text.lower())
             if value is None:
@@ -267,8 +263,8 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
 
     Attributes:
         format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted; "time" is a
-            time of day, of which only the place in the day is encoded.
-        mean: of the days since 1970-01-01; of times, of the fraction of the day.
+            time of day, whose date is not encoded.
+        mean: of the days since 1970-01-01; of times, of the fractions of the day.
         scale: likewise.
         fill: days that replace a missing value.
         time: whether the time of day is encoded, too.

@@ -205,7 +205,7 @@ def _lose_names(scene: Scene) -> None:
     names = scene.service.names
     names.fault = scene.chance.choice(["silent", "fails"])
     try:
-        os.kill(scene.pick("worker"), signal.SIGKILL)
+        _kill("worker")(scene)
         _pause()
     finally:
         names.fault = ""

@@ -269,12 +269,7 @@ class _Rows:
         bare = {text: text.removesuffix(unit).rstrip() for text in dict.fromkeys(present)}
         sign = table_cells.decimal_sign(bare.values()) or self.decimal
         decimal: tables.DecimalSign = "," if sign == "," else "."
-        numbers = {
-            text: parse_quantity(bare[text], quantity, decimal)
-            if quantity
-            else parse_number(bare[text], decimal)
-            for text in bare
-        }
+        numbers = {text: parse_quantity(bare[text], quantity, decimal) for text in bare}
         markers = tuple(sorted(text for text, number in numbers.items() if number is None))
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
         tolerated = _forced_markers(share) if forced else _MARKERS_AT_MOST
