@@ -160,7 +160,7 @@ def test_the_verdict_of_all_models(page: Page) -> None:
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
-        page.mouse.move(*place)
+        page.mouse.move(*place, steps=8)  # as a hand does
     page.mouse.up()
     expect(said(page)).to_contain_text("Not sure: this does not look like a digit")
 
