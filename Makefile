@@ -22,6 +22,8 @@ help:  ## list the targets
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "TensorFlow needs Python 3.11 to 3.13, %s is %d.%d: make PYTHON=python3.12 …" % (sys.executable, *v))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing RockstarTF with TensorFlow into .venv (one to three minutes)"
+	@# The pip of an older Python needs twice the time, and works.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip || true
 	@$(call install,$(TRAIN))
 	@touch $@
 

@@ -40,7 +40,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
     # Fail before training if the file cannot be written.
     out.parent.mkdir(parents=True, exist_ok=True)
     from rockstar_training.learning_rates import LADDER, draw_curves, four_curves
-    from rockstar_training.report.theme import LIGHT, pngs
+    from rockstar_training.report.theme import png
 
     with click.progressbar(
         length=len(LADDER),
@@ -52,7 +52,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
     ) as bar:
         curves = four_curves(model, epochs, seed, lambda: bar.update(1))
     title = f"{model} on digits, plain gradient descent, {epochs} epochs"
-    out.write_bytes(pngs(partial(draw_curves, curves, title), LIGHT)[0])
+    out.write_bytes(png(partial(draw_curves, curves, title)))
     documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]
     for field in dataclasses.fields(curves):
         name, curve = field.name.replace("_", " "), getattr(curves, field.name)

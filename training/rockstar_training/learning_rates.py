@@ -19,7 +19,7 @@ from rockstar_training.config import config_for
 from rockstar_training.errors import TrainingError
 from rockstar_training.networks import build
 from rockstar_training.prepared_data import prepare_data, task_of
-from rockstar_training.report.theme import Theme
+from rockstar_training.report.theme import BLUE, GREEN, MUTED, ORANGE
 from rockstar_training.tensorflow_setup import Tensor, keras, make_repeatable, tf
 
 _BATCH_SIZE = 64
@@ -140,16 +140,16 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
 
 
-def draw_curves(curves: FourCurves, title: str, theme: Theme) -> Figure:
+def draw_curves(curves: FourCurves, title: str) -> Figure:
     """Plot loss against epoch for the four rates."""
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot()
     epochs = np.arange(len(curves.good.losses))
     styles = (
-        ("very high", curves.very_high, theme.second, "--"),
-        ("high", curves.high, theme.third, "-."),
-        ("good", curves.good, theme.first, "-"),
-        ("low", curves.low, theme.muted, ":"),
+        ("very high", curves.very_high, ORANGE, "--"),
+        ("high", curves.high, GREEN, "-."),
+        ("good", curves.good, BLUE, "-"),
+        ("low", curves.low, MUTED, ":"),
     )
     for name, curve, color, line in styles:
         # Lines to infinity are not drawn.
@@ -157,7 +157,7 @@ def draw_curves(curves: FourCurves, title: str, theme: Theme) -> Figure:
         style: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 2.2}
         axes.plot(epochs, losses, label=f"{name}: {curve.rate:g}", **style)
     start = float(curves.good.losses[0])
-    axes.axhline(start, color=theme.muted, linewidth=0.8)
+    axes.axhline(start, color=MUTED, linewidth=0.8)
     top = min(max(float(curve.losses.max()) for _, curve, _, _ in styles) * 1.2, _TOP)
     axes.set_yscale("symlog", linthresh=start, linscale=2.5)
     axes.set(xlim=(0, epochs[-1]), ylim=(0, top))

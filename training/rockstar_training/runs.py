@@ -247,7 +247,7 @@ def write_runs_page(folder: Path, runs: Sequence[Run], skipped: Sequence[Skipped
     Raises:
         OSError: it cannot be written.
     """
-    from rockstar_training.report.theme import DARK, LIGHT, render  # loads matplotlib
+    from rockstar_training.report.theme import render  # loads matplotlib
 
     groups: dict[tuple[str, str | None], list[Run]] = {}
     for run in runs:
@@ -258,8 +258,6 @@ def write_runs_page(folder: Path, runs: Sequence[Run], skipped: Sequence[Skipped
         groups=groups,
         reports={run.id for run in runs if (folder / run.id / REPORT_FILE).exists()},
         skipped=skipped,
-        light=LIGHT,
-        dark=DARK,
     )
     path = folder / "index.html"
     path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -18,12 +18,19 @@ from PIL import Image
 
 from rockstar_training.evaluation import majority_share, wilson
 from rockstar_training.report.theme import (
+    BLUE,
+    DIVERGING,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
+    SEQUENTIAL,
     SMALL,
     WIDTH,
     Cell,
     Section,
     Table,
-    Theme,
     Tile,
     new_plot,
     plain,
@@ -149,7 +156,7 @@ def confusion_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
             "single mistakes visible."
         ),
         alt=alt,
-        draw=lambda theme: _draw_confusion(theme, found, labels),
+        draw=lambda: _draw_confusion(found, labels),
         table=score_table(outcome, labels),
         matrix=_matrix(outcome, labels, found.counts),
     )
@@ -207,11 +214,11 @@ def _thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -> Figure:
+def _draw_confusion(found: ClassScores, labels: tuple[str, ...]) -> Figure:
     figure, axes = new_plot(WIDTH * 1.02, "predicted", "true")
     axes.grid(False)
     shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap=theme.sequential, norm=PowerNorm(0.4, 0, 1), aspect="equal")
+    axes.imshow(shares, cmap=SEQUENTIAL, norm=PowerNorm(0.4, 0, 1), aspect="equal")
     axes.tick_params(length=0)
     if len(labels) <= _MAX_NAMED:
         names = [plain(label) for label in labels]
@@ -225,14 +232,14 @@ def _draw_confusion(theme: Theme, found: ClassScores, labels: tuple[str, ...]) -
     for (row, column), count in np.ndenumerate(found.counts):
         # From about this share on, the cell is so dark that text needs the background's color.
         over = shares[row, column] > 0.25
-        style["color"] = (theme.paper if over else theme.ink) if count else theme.muted
+        style["color"] = (PAPER if over else INK) if count else MUTED
         style["fontweight"] = "bold" if count and row != column else "normal"
         axes.text(column, row, str(count) if count else "·", **style)
-    _annotate_margins(axes, theme, found)
+    _annotate_margins(axes, found)
     return figure
 
 
-def _annotate_margins(axes: Axes, theme: Theme, found: ClassScores) -> None:
+def _annotate_margins(axes: Axes, found: ClassScores) -> None:
     """Write recall next to the rows and precision above the columns, in percent."""
     style: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
     right = {**style, "xycoords": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
@@ -241,7 +248,7 @@ def _annotate_margins(axes: Axes, theme: Theme, found: ClassScores) -> None:
         recall, precision = ("–" if np.isnan(s) else f"{100 * s:.0f}" for s in shares)
         axes.annotate(recall, (1, place), (6, 0), **right)
         axes.annotate(precision, (place, 1), (0, 6), **above)
-    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": theme.muted}
+    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": MUTED}
     axes.annotate("recall %", (1, 1), (6, 6), **names)
     axes.annotate("precision %", (0, 1), (0, 20), **names)
 
@@ -279,7 +286,7 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
         images.append(np.asarray(Image.open(io.BytesIO(thumbnail))))
         tiles.append(Tile(thumbnail, alt, caption))
 
-    def draw(_: Theme) -> Figure:
+    def draw() -> Figure:
         # Inches. One pair of axes for all images is much faster than one for each.
         side = WIDTH / _COLUMNS
         height = -(-len(rows) // _COLUMNS) * (side + _CAPTION)
@@ -358,7 +365,7 @@ def calibration_section(outcome: Classified) -> Section:
             f"Reliability diagram of {found.count.sum()} predictions, expected calibration error "
             f"{found.error:.4f}; {high} of them have a probability above {1 - 1 / _BINS:g}."
         ),
-        draw=lambda theme: _draw_calibration(theme, found),
+        draw=lambda: _draw_calibration(found),
         table=Table(
             ("Probability", "Examples", "Mean probability", "Share right"),
             tuple(
@@ -369,18 +376,18 @@ def calibration_section(outcome: Classified) -> Section:
     )
 
 
-def _draw_calibration(theme: Theme, found: Calibration) -> Figure:
+def _draw_calibration(found: Calibration) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.9))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.paper}
-    points = {"color": theme.second, "markeredgecolor": theme.paper}
+    bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": PAPER}
+    points = {"color": ORANGE, "markeredgecolor": PAPER}
     label = "share of correct predictions"
-    upper.bar(found.low, found.accuracy, color=theme.first, label=label, **bars)
-    upper.plot([0, 1], [0, 1], color=theme.muted, linestyle="--", label="perfect calibration")
+    upper.bar(found.low, found.accuracy, color=BLUE, label=label, **bars)
+    upper.plot([0, 1], [0, 1], color=MUTED, linestyle="--", label="perfect calibration")
     label = "at the bin's mean probability"
     upper.plot(found.confidence, found.accuracy, "o", label=label, **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.04), ylabel="accuracy")
-    lower.bar(found.low, found.count, color=theme.muted, **bars)
+    lower.bar(found.low, found.count, color=MUTED, **bars)
     lower.set(xlabel="probability of the predicted class", ylabel="examples")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     upper.legend(loc="upper left")
@@ -409,7 +416,7 @@ def logistic_section(weights: NDArray[np.float32], labels: tuple[str, ...]) -> S
         ),
         alt=f"Weights of {len(classes)} classes as images of {weights.shape[0]} x "
         f"{weights.shape[1]} cells, from {weights.min():.2g} to {weights.max():.2g}.",
-        draw=lambda theme: _draw_weights(theme, panels, 5 if channels == 1 else channels),
+        draw=lambda: _draw_weights(panels, 5 if channels == 1 else channels),
     )
 
 
@@ -430,13 +437,11 @@ def filters_section(filters: NDArray[np.float32]) -> Section:
         ),
         alt=f"{count} filters of {filters.shape[0]} x {filters.shape[1]} cells, weights from "
         f"{means.min():.2g} to {means.max():.2g}.",
-        draw=lambda theme: _draw_weights(theme, panels, 8),
+        draw=lambda: _draw_weights(panels, 8),
     )
 
 
-def _draw_weights(
-    theme: Theme, panels: list[tuple[str, NDArray[np.float32]]], columns: int
-) -> Figure:
+def _draw_weights(panels: list[tuple[str, NDArray[np.float32]]], columns: int) -> Figure:
     """Draw all panels into the same axes, which is much faster than axes for each."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -450,9 +455,9 @@ def _draw_weights(
     for place, (title, image) in enumerate(panels):
         left, top = place % columns * (width + gap), place // columns * (height + above)
         where = (left, left + width, top + height, top)
-        axes.imshow(image, cmap=theme.diverging, norm=norm, interpolation="nearest", extent=where)
+        axes.imshow(image, cmap=DIVERGING, norm=norm, interpolation="nearest", extent=where)
         axes.add_patch(
-            Rectangle((left, top), width, height, fill=False, edgecolor=theme.grid, linewidth=0.8)
+            Rectangle((left, top), width, height, fill=False, edgecolor=GRID, linewidth=0.8)
         )
         axes.text(left + width / 2, top - gap / 2, title, ha="center")
     axes.set(
@@ -462,7 +467,7 @@ def _draw_weights(
     )
     axes.set_axis_off()
     options: dict[str, Any] = {"location": "bottom", "aspect": 40, "fraction": 0.05, "pad": 0.02}
-    bar = figure.colorbar(ScalarMappable(norm, theme.diverging), ax=axes, **options)
+    bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, **options)
     bar.set_label("weight", fontsize=SMALL)
-    bar.outline.set_edgecolor(theme.grid)
+    bar.outline.set_edgecolor(GRID)
     return figure

@@ -27,15 +27,15 @@ from rockstar_training.report.card import metrics_in_words
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Descent, DescentPath, Regressed
 from rockstar_training.report.theme import (
-    DARK,
-    LIGHT,
+    BLUE,
+    MUTED,
+    ORANGE,
     WIDTH,
     Section,
     Table,
-    Theme,
     new_plot,
     plain,
-    pngs,
+    png,
     render,
 )
 from rockstar_training.runs import REPORT_FILE, Run
@@ -139,16 +139,13 @@ def write_report(data: ReportData, run_folder: Path) -> None:
     """
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        # Each section with its figure in both themes, as data URLs; "" without a figure.
+        # Each section with its figure as a PNG; None without a figure.
         items = []
         for section in _sections(data):
-            light = dark = ""
-            if section.draw is not None:
-                images = pngs(section.draw, LIGHT, *([] if section.gallery else [DARK]))
-                (run_folder / f"{section.key}.png").write_bytes(images[0])
-                if not section.gallery:
-                    light, dark = map(_data_url, images)
-            items.append((section, light, dark))
+            image = None if section.draw is None else png(section.draw)
+            if image is not None:
+                (run_folder / f"{section.key}.png").write_bytes(image)
+            items.append((section, image))
         # Names of files may not be UTF-8.
         path, text = run_folder / REPORT_FILE, _render(data, items)
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -208,13 +205,13 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
 
     best = best_epoch(history)
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         figure = Figure(figsize=(WIDTH, _PANEL_HEIGHT * len(panels)))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         # A line through few points hides where they are.
         style: dict[str, Any] = {"marker": "o" if len(history) <= 12 else None, "markersize": 4}
-        training = {"color": theme.first, "linestyle": "-", "label": "training"}
-        validation = {"color": theme.second, "linestyle": "--", "label": "validation"}
+        training = {"color": BLUE, "linestyle": "-", "label": "training"}
+        validation = {"color": ORANGE, "linestyle": "--", "label": "validation"}
         for axes, (title, names) in zip(rows, panels, strict=True):
             for name in names:
                 style |= validation if name.startswith("val_") else training
@@ -227,7 +224,7 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
             else:
                 axes.set_ylim(bottom=0)
             if best is not None and title == "Loss":
-                style = {"color": theme.muted, "linestyle": ":", "label": f"best: epoch {best}"}
+                style = {"color": MUTED, "linestyle": ":", "label": f"best: epoch {best}"}
                 axes.axvline(best, linewidth=1.2, **style)
             axes.set_title(title, loc="left")
             if title != "Learning rate":
@@ -301,18 +298,18 @@ def _network_section(layers: Sequence[LayerSize]) -> Section:
         sum(getattr(layer, name) for layer in layers) for name in ("parameters", "multiply_adds")
     )
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         figure = Figure(figsize=(WIDTH, 0.3 + 0.42 * len(shown)))
         axes = figure.add_subplot()
         axes.set_axis_off()
         most = max(prod(box[-1].shape) for box in shown)
         for place, box in enumerate(shown):
             width = 0.15 + 0.85 * log(1 + prod(box[-1].shape)) / log(1 + most)
-            axes.barh(-place, width, 0.62, -width / 2, color=theme.first, alpha=0.35)
+            axes.barh(-place, width, 0.62, -width / 2, color=BLUE, alpha=0.35)
             names = plain(" → ".join(layer.name for layer in box), 40)
             size = " × ".join(map(str, box[-1].shape))
             axes.text(0, -place, names, ha="center", va="center")
-            axes.text(0.56, -place, size, va="center", color=theme.muted)
+            axes.text(0.56, -place, size, va="center", color=MUTED)
         axes.set(xlim=(-0.52, 0.9), ylim=(-len(shown) + 0.4, 0.6))
         return figure
 
@@ -367,9 +364,9 @@ def _comparison_section(data: ReportData) -> Section | None:
     ranked = sorted(rows, key=lambda row: -float(row[2]))
     shown = [(row[0], float(row[2])) for row in ranked]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         figure, axes = new_plot(0.7 + 0.28 * len(shown), title, "")
-        colors = [theme.second if name == "this run" else theme.first for name, _ in shown]
+        colors = [ORANGE if name == "this run" else BLUE for name, _ in shown]
         axes.barh(range(len(shown)), [score for _, score in shown], 0.65, color=colors)
         axes.set_yticks(range(len(shown)), [plain(name, 28) for name, _ in shown])
         axes.invert_yaxis()
@@ -395,13 +392,13 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
     """Plot the importance of a table's columns, largest first."""
     drawn = columns[:_MAX_COLUMNS]
 
-    def draw(theme: Theme) -> Figure:
+    def draw() -> Figure:
         figure, axes = new_plot(0.9 + 0.28 * len(drawn), f"drop in {metric}", "")
         places = range(len(drawn))
         means, spreads = zip(*((column.mean, column.std) for column in drawn), strict=True)
-        style: dict[str, Any] = {"color": theme.first, "ecolor": theme.muted, "height": 0.65}
+        style: dict[str, Any] = {"color": BLUE, "ecolor": MUTED, "height": 0.65}
         axes.barh(places, means, xerr=spreads, **style)
-        axes.axvline(0, color=theme.muted, linewidth=1)
+        axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(places, [plain(column.name, 28) for column in drawn])
         axes.invert_yaxis()
         return figure
@@ -429,7 +426,7 @@ def _data_url(image: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
-def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
+def _render(data: ReportData, items: list[tuple[Section, bytes | None]]) -> str:
     contract, outcome = data.contract, data.outcome
     seconds = sum(epoch.seconds for epoch in data.history)
     key_figures = [
@@ -448,8 +445,6 @@ def _render(data: ReportData, items: list[tuple[Section, str, str]]) -> str:
         rows=outcome.rows,
         kind="image" if isinstance(contract.input, ImageInput) else "row",
         config={name.replace("_", " "): _setting(value) for name, value in data.config.items()},
-        light=LIGHT,
-        dark=DARK,
     )
 
 

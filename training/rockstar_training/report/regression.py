@@ -12,11 +12,16 @@ from rockstar_contract.contract import Encoded, TableInput
 from rockstar_contract.tables import NumericColumn
 from rockstar_training.evaluation import regression_metrics
 from rockstar_training.report.theme import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
     SMALL,
+    TERRAIN,
     WIDTH,
     Section,
     Table,
-    Theme,
     new_plot,
     plain,
 )
@@ -126,7 +131,7 @@ def regression_sections(outcome: Regressed) -> list[Section]:
             title="Fit",
             text=f"{quality} on {len(outcome.truth)} {outcome.rows}.{exact}",
             alt=f"Predictions of {outcome.target} for {len(outcome.truth)} examples; {quality}.",
-            draw=lambda theme: (_draw_line if line else _draw_predictions)(theme, outcome),
+            draw=lambda: (_draw_line if line else _draw_predictions)(outcome),
         ),
         Section(
             key="residuals",
@@ -137,7 +142,7 @@ def regression_sections(outcome: Regressed) -> list[Section]:
             ),
             alt=f"Residuals from {residuals.min():.3g} to {residuals.max():.3g}, "
             f"mean {residuals.mean():.3g}.",
-            draw=lambda theme: _draw_residuals(theme, outcome),
+            draw=lambda: _draw_residuals(outcome),
             table=Table(("Figure", "Value"), outcome.key_figures()),
         ),
     ]
@@ -146,29 +151,29 @@ def regression_sections(outcome: Regressed) -> list[Section]:
     return found
 
 
-def _draw_line(theme: Theme, outcome: Regressed) -> Figure:
+def _draw_line(outcome: Regressed) -> Figure:
     xlabel, ylabel = plain(outcome.feature_names[0], 40), plain(outcome.target, 40)
     figure, axes = new_plot(3.6, xlabel, ylabel)
     x, y = outcome.features[:, 0], outcome.predicted
     order = np.argsort(x)
-    axes.plot(x[order], y[order], color=theme.second, linewidth=1.8, label="fitted line")
-    axes.plot(x, outcome.truth, "o", color=theme.first, markersize=5, label="data")
+    axes.plot(x[order], y[order], color=ORANGE, linewidth=1.8, label="fitted line")
+    axes.plot(x, outcome.truth, "o", color=BLUE, markersize=5, label="data")
     axes.legend()
     return figure
 
 
-def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
+def _draw_predictions(outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
     figure, axes = new_plot(4.4, f"true {target}", f"predicted {target}")
     both = np.concatenate([outcome.truth, outcome.predicted])
     ends = [both.min(), both.max()]
-    axes.plot(ends, ends, color=theme.muted, linestyle="--", label="predicted = true")
+    axes.plot(ends, ends, color=MUTED, linestyle="--", label="predicted = true")
     axes.plot(
         outcome.truth,
         outcome.predicted,
         "o",
         label="examples",
-        color=theme.first,
+        color=BLUE,
         alpha=0.6,
         **_POINTS,
     )
@@ -177,11 +182,11 @@ def _draw_predictions(theme: Theme, outcome: Regressed) -> Figure:
     return figure
 
 
-def _draw_residuals(theme: Theme, outcome: Regressed) -> Figure:
+def _draw_residuals(outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
     figure, axes = new_plot(2.9, f"predicted {target}", "true − predicted")
-    axes.axhline(0, color=theme.muted, linestyle="--", linewidth=1.2)
-    axes.plot(outcome.predicted, outcome.residuals, "o", color=theme.first, alpha=0.7, **_POINTS)
+    axes.axhline(0, color=MUTED, linestyle="--", linewidth=1.2)
+    axes.plot(outcome.predicted, outcome.residuals, "o", color=BLUE, alpha=0.7, **_POINTS)
     return figure
 
 
@@ -216,11 +221,11 @@ def _surface_section(descent: Descent) -> Section:
             f"A bowl over W and b, and a path of {steps} steps from "
             f"({start[0]:.3g}, {start[1]:.3g}) down to ({end[0]:.3g}, {end[1]:.3g})."
         ),
-        draw=lambda theme: _draw_surface(theme, descent),
+        draw=lambda: _draw_surface(descent),
     )
 
 
-def _draw_surface(theme: Theme, descent: Descent) -> Figure:
+def _draw_surface(descent: Descent) -> Figure:
     """Draw the surface from the side and from above."""
     # W and b around the minimum, wide enough for the path: both [cells, cells].
     design = np.stack([descent.x, np.ones_like(descent.x)], axis=1)
@@ -235,43 +240,43 @@ def _draw_surface(theme: Theme, descent: Descent) -> Figure:
     figure = Figure(figsize=(WIDTH, 7.2))
     places = figure.add_gridspec(2, 1, height_ratios=(0.95, 1))
     bowl = figure.add_subplot(places[0], projection="3d")
-    _draw_bowl(bowl, theme, descent, surface)
-    _draw_contours(figure.add_subplot(places[1]), theme, descent, surface)
+    _draw_bowl(bowl, descent, surface)
+    _draw_contours(figure.add_subplot(places[1]), descent, surface)
     return figure
 
 
-def _draw_bowl(axes: Any, theme: Theme, descent: Descent, surface: Surface) -> None:
-    lines = {"edgecolor": theme.muted, "linewidth": 0.15, "rcount": 30, "ccount": 30}
-    axes.plot_surface(*surface, cmap=theme.terrain, alpha=0.8, zorder=1, **lines)
+def _draw_bowl(axes: Any, descent: Descent, surface: Surface) -> None:
+    lines = {"edgecolor": MUTED, "linewidth": 0.15, "rcount": 30, "ccount": 30}
+    axes.plot_surface(*surface, cmap=TERRAIN, alpha=0.8, zorder=1, **lines)
     path = descent.path
     heights = _mean_squared_error(descent, path[:, 0], path[:, 1])
     # Matplotlib sorts whole artists by depth, so zorder puts the path in front of the surface.
-    axes.plot(path[:, 0], path[:, 1], heights, color=theme.second, linewidth=2.2, zorder=5)
+    axes.plot(path[:, 0], path[:, 1], heights, color=ORANGE, linewidth=2.2, zorder=5)
     ends = [0, -1]
-    axes.plot(path[ends, 0], path[ends, 1], heights[ends], "o", color=theme.second, zorder=6)
+    axes.plot(path[ends, 0], path[ends, 1], heights[ends], "o", color=ORANGE, zorder=6)
     axes.set(xlabel="W", ylabel="b")
     axes.set_zlabel("mean squared error", fontsize=SMALL)
     axes.view_init(elev=30, azim=-60)
     # A larger zoom would cut off the label of the vertical axis.
     axes.set_box_aspect(None, zoom=1.05)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color(theme.paper)
-        axis.line.set_color(theme.muted)
+        axis.set_pane_color(PAPER)
+        axis.line.set_color(MUTED)
     axes.locator_params(nbins=5)
     axes.grid(False)
 
 
-def _draw_contours(axes: Axes, theme: Theme, descent: Descent, surface: Surface) -> None:
+def _draw_contours(axes: Axes, descent: Descent, surface: Surface) -> None:
     errors = surface[2]
     # Equally spaced in the square root, so that the contours of a parabola are equally spaced.
     roots = np.linspace(np.sqrt(errors.min()), np.sqrt(errors.max()), _LEVELS + 2)[1:-1]
     levels = np.r_[0, roots**2, errors.max()]
-    axes.contourf(*surface, levels, cmap=theme.terrain, alpha=0.75)
-    axes.contour(*surface, roots**2, colors=theme.muted, linewidths=0.6)
+    axes.contourf(*surface, levels, cmap=TERRAIN, alpha=0.75)
+    axes.contour(*surface, roots**2, colors=MUTED, linewidths=0.6)
     path, marker = descent.path, "." if len(descent.path) <= 200 else None
-    style: dict[str, Any] = {"color": theme.second}
+    style: dict[str, Any] = {"color": ORANGE}
     axes.plot(*path.T, marker=marker, linewidth=1.6, label="path of gradient descent", **style)
-    style["markeredgecolor"] = theme.ink
+    style["markeredgecolor"] = INK
     axes.plot(*path[0], "o", label="start", **style)
     axes.plot(*path[-1], "*", markersize=13, label="end", **style)
     axes.set(xlabel="W", ylabel="b")

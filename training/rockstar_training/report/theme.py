@@ -1,15 +1,14 @@
-"""The look of a report: sections and tables, and the two color themes of its figures.
+"""The look of a report: sections and tables, and the colors of its figures.
 
 Figures use matplotlib's objects and none of its global state. Colors are those of Okabe and Ito,
-which people with color blindness can tell apart; the dark theme has lighter ones. Figures are
-narrow, so that their text is legible on a phone.
+which people with color blindness can tell apart. Figures are narrow, so that their text is legible
+on a phone.
 """
 
 import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Inches. Figures are shown about 600 pixels wide on large screens, full width on small ones.
@@ -30,65 +29,40 @@ TEXT, SMALL = 9.5, 8.0
 LABEL_LENGTH = 14
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colors of a figure."""
+# Colors, of which GREEN and ORANGE go with BLUE for a third and a second series. The page inverts
+# their lightness in dark mode and keeps their hues.
+PAPER, INK, MUTED, GRID = "#ffffff", "#1b1f24", "#6b7280", "#e3e6ea"
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 
-    name: str  # "light" or "dark"
-    paper: str  # background
-    ink: str  # text
-    muted: str  # axes and secondary elements
-    grid: str  # grid lines
-    first: str  # of the main series
-    second: str  # of the series it is compared with
-    third: str  # of a third series
+# From the background at 0 to blue at 1.
+SEQUENTIAL = LinearSegmentedColormap.from_list("sequential", [PAPER, BLUE])
+# Like it, but visible at 0, too: for surfaces.
+TERRAIN = LinearSegmentedColormap.from_list("terrain", list(SEQUENTIAL(np.linspace(0.2, 1, 9))))
+# From blue through the background in the middle to orange.
+DIVERGING = LinearSegmentedColormap.from_list("diverging", [BLUE, PAPER, ORANGE])
 
-    @cached_property
-    def style(self) -> dict[Any, Any]:
-        """The settings of matplotlib."""
-        ticks = {"color": self.muted, "labelcolor": self.ink, "labelsize": SMALL}
-        return {
-            "figure.dpi": DOTS_PER_INCH,
-            "figure.facecolor": self.paper,
-            "figure.constrained_layout.use": True,
-            "text.color": self.ink,
-            "font.size": SMALL,
-            "axes.facecolor": self.paper,
-            "axes.edgecolor": self.muted,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.labelcolor": self.ink,
-            "axes.labelsize": TEXT,
-            "axes.titlesize": TEXT,
-            "axes.titleweight": "bold",
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "grid.color": self.grid,
-            "legend.edgecolor": "none",
-            "legend.fontsize": SMALL,
-            **{f"{axis}tick.{name}": value for axis in "xy" for name, value in ticks.items()},
-        }
-
-    @cached_property
-    def sequential(self) -> Colormap:
-        """From the background at 0 to the main color at 1."""
-        return LinearSegmentedColormap.from_list(f"{self.name}-0", [self.paper, self.first])
-
-    @cached_property
-    def terrain(self) -> Colormap:
-        """Like `sequential`, but visible at 0, too: for surfaces."""
-        colors = self.sequential(np.linspace(0.2, 1, 9))
-        return LinearSegmentedColormap.from_list(f"{self.name}-2", list(colors))
-
-    @cached_property
-    def diverging(self) -> Colormap:
-        """From the main color through the background in the middle to the second color."""
-        colors = [self.first, self.paper, self.second]
-        return LinearSegmentedColormap.from_list(f"{self.name}-1", colors)
-
-
-LIGHT = Theme("light", "#ffffff", "#1b1f24", "#6b7280", "#e3e6ea", "#0072b2", "#d55e00", "#009e73")
-DARK = Theme("dark", "#15181d", "#e8eaed", "#9aa3af", "#2d333b", "#56b4e9", "#e69f00", "#2fc79a")
+_TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": SMALL}
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": DOTS_PER_INCH,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "text.color": INK,
+    "font.size": SMALL,
+    "axes.facecolor": PAPER,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": INK,
+    "axes.labelsize": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "legend.edgecolor": "none",
+    "legend.fontsize": SMALL,
+    **{f"{axis}tick.{name}": value for axis in "xy" for name, value in _TICKS.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -126,7 +100,7 @@ class Section:
     title: str
     text: str  # what the figure shows and how to read it
     alt: str = ""  # text alternative of the figure
-    draw: Callable[[Theme], Figure] | None = None  # None for no figure
+    draw: Callable[[], Figure] | None = None  # None for no figure
     table: Table | None = None  # the numbers of the figure
     gallery: tuple[Tile, ...] = ()  # images that replace the figure in the page, and wrap better
     # Name and cells of each row of a confusion matrix with examples.
@@ -146,28 +120,17 @@ def plain(text: str, length: int = LABEL_LENGTH) -> str:
     return text.replace("\\", "＼").replace("$", r"\$")
 
 
-def pngs(draw: Callable[[Theme], Figure], *themes: Theme) -> list[bytes]:
-    """Draw a figure in each theme and encode it as a PNG, reproducibly."""
-    files: list[bytes] = []
-    laid_out: list[Axes] = []
-    for theme in themes:
-        buffer = io.BytesIO()
-        # With TensorFlow loaded, NumPy sometimes reports overflows in products of small numbers.
-        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-        with warnings.catch_warnings(), matplotlib.rc_context(theme.style), quiet:
-            # The font may lack the script of a name; the page and the tables show it anyway.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-            figure = draw(theme)
-            if laid_out:
-                # All themes have the same layout, which takes half of the time.
-                figure.set_layout_engine("none")
-                for axes, like in zip(figure.axes, laid_out, strict=True):
-                    axes.set_position(like.get_position(original=True))
-            # Unlike Figure.savefig, it draws once.
-            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
-        files.append(buffer.getvalue())
-        laid_out = figure.axes
-    return files
+def png(draw: Callable[[], Figure]) -> bytes:
+    """Draw a figure and encode it as a PNG, reproducibly."""
+    buffer = io.BytesIO()
+    # With TensorFlow loaded, NumPy sometimes reports overflows in products of small numbers.
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with warnings.catch_warnings(), matplotlib.rc_context(_STYLE), quiet:
+        # The font may lack the script of a name; the page and the tables show it anyway.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        # Unlike Figure.savefig, it draws once.
+        FigureCanvasAgg(draw()).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
 
 
 def render(template: str, filters: dict[str, Any], **values: Any) -> str:
