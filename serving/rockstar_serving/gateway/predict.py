@@ -219,12 +219,13 @@ class Batch:
     def _split(self, spec: Input) -> Iterator[NamedExample]:
         """Split arrays from files that are batches of examples; their shape shows it."""
         for named in self.examples:
-            if not is_batch(named.example, spec):
+            example = named.example
+            if not isinstance(example, np.ndarray) or not is_batch(example, spec):
                 yield named
                 continue
             # A file of a few bytes can hold any number of empty rows.
-            require_few(len(named.example), self.here.config)
-            for field, row in split_batch(named.example, named.field):
+            require_few(len(example), self.here.config)
+            for field, row in split_batch(example, named.field):
                 yield NamedExample(field, row)
 
 
