@@ -134,7 +134,7 @@ class GranianServer:
             for worker in left:
                 worker.join(config.grace)
                 worker.kill()
-            self._lifecycle.counts.remove()
+            self._lifecycle.remove_metrics()
             if reserved is not None:
                 reserved.close()
 
@@ -168,7 +168,7 @@ class GranianServer:
     def _announce(self, url: str) -> None:
         """Report the address; the first worker that responds calls it."""
         try:
-            (self._lifecycle.counts.path / "announced").touch(exist_ok=False)
+            (self._lifecycle.metrics_folder / "announced").touch(exist_ok=False)
         except FileExistsError:
             return
         self._lifecycle.announce(url)

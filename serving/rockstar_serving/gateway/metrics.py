@@ -20,7 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from rockstar_contract.contract import Contract, ImageInput
-from rockstar_serving.gateway import shared_counts
+from rockstar_serving.gateway import lifecycle
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.authentication import forbidden
 from rockstar_serving.gateway.context import RequestContext, context
@@ -60,7 +60,7 @@ class MetricsObserver(Observer):
             metric = kind(f"rockstar_{name}", text, labels, registry=registry, **options)
 
             def new_series(*values: object) -> Any:
-                shared_counts.make_room()
+                lifecycle.make_room()
                 return metric.labels(*values)
 
             return cache(new_series)
@@ -261,11 +261,11 @@ def metrics() -> Response:
     if not gateway().keys.reads_metrics(context().caller):
         raise forbidden(context(), "the metrics, which name all models")
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    folder = os.environ.get(shared_counts.VARIABLE)
+    folder = os.environ.get(lifecycle.VARIABLE)
     if folder is None:
         return Response(encode(current_app.extensions["metrics"]), content_type=content_type)
     registry = CollectorRegistry()
-    with shared_counts.reading(folder):
+    with lifecycle.reading(folder):
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         return Response(encode(registry), content_type=content_type)
 

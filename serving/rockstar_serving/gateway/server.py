@@ -131,7 +131,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": config.grace,
             "timeout": max(30, int(config.max_request_timeout + config.grace)),
             # Workers' heartbeat files: no other folder has to be writable.
-            "worker_tmp_dir": str(self._lifecycle.counts.path),
+            "worker_tmp_dir": str(self._lifecycle.metrics_folder),
             "certfile": config.tls_certificate or None,
             "keyfile": config.tls_key or None,
             "forwarded_allow_ips": ",".join(config.trusted_proxies),
@@ -170,7 +170,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         try:
             super().run()
         finally:
-            self._lifecycle.counts.remove()
+            self._lifecycle.remove_metrics()
 
     def _when_ready(self, arbiter: Any) -> None:
         self._lifecycle.drain_on_sigterm()
