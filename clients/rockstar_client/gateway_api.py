@@ -260,22 +260,6 @@ def explain(
     return _decode(response.body, _EXPLANATION, "no explanation")
 
 
-def explanation(
-    model: str, image: bytes, version: int | None, of: str | None
-) -> Steps[Explanation]:
-    """Find the pixels of an image file that support a label, by default the most likely one."""
-    response = yield _explain(model, image, _FILE, version, of)
-    return _decode(response.body, _EXPLANATION, "no explanation")
-
-
-def row_explanation(
-    model: str, row: TextRow, version: int | None, of: str | None
-) -> Steps[RowExplanation]:
-    """Find the effect of each column on a label's score, or on the value of a regression."""
-    response = yield _explain(model, write_rows([row]), "text/csv", version, of)
-    return _decode(response.body, _ROW_EXPLANATION, "no explanation")
-
-
 def explanation_picture(
     model: str, image: bytes, version: int | None, of: str | None
 ) -> Steps[bytes]:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,6 +12,7 @@ from rockstar_cli.output import Exit, echo_failure, echo_json, failure_of, print
 
 if TYPE_CHECKING:
     from rockstar_client import HttpClient
+    from rockstar_client.results import Explanation, RowExplanation
 
 # Columns printed per row; --json has all.
 _MOST_COLUMNS = 3
@@ -75,6 +76,7 @@ def explain(
                 if failure.code == Exit.UNREACHABLE:
                     raise  # the others would fail, too
                 message = failure.message.removeprefix(f"{file}: ")
+                message = message.removeprefix("inputs[0]").lstrip(".: ")
                 echo_failure(dataclasses.replace(failure, message=f"{file}: {message}"))
                 codes.append(failure.code)
     if as_json and documents:
@@ -104,10 +106,10 @@ def _explain_image(
     of: str | None,
     picture: Path | None,
 ) -> Iterator[dict[str, Any]]:
-    from rockstar_client.gateway_api import explanation, explanation_picture
+    from rockstar_client.gateway_api import explanation_picture
 
     image = file.read_bytes()
-    found = client.call(explanation(model, image, version, of))
+    found = cast("Explanation", client.explain(model, image, version=version, of=of))
     if picture is not None:
         # The same explanation, for the same version and label.
         steps = explanation_picture(model, image, found.version, found.label)
@@ -129,11 +131,10 @@ def _explain_rows(
 ) -> Iterator[dict[str, Any]]:
     import msgspec
 
-    from rockstar_client.gateway_api import row_explanation
     from rockstar_contract.csv_rows import read_rows
 
     for number, row in enumerate(read_rows(file.read_bytes(), str(file)), start=1):
-        found = client.call(row_explanation(model, row, version, of))
+        found = cast("RowExplanation", client.explain(model, row, version=version, of=of))
         version = found.version  # the same for all rows of a file
         yield {
             "file": str(file),

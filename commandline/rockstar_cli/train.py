@@ -23,10 +23,7 @@ from rockstar_training.config import (
 )
 from rockstar_training.errors import ConfigError, StoppedError, TrainingError
 from rockstar_training.indexed_job import has_several_workers, is_chief
-from rockstar_training.runs import (
-    locked,
-    require_writable,
-)
+from rockstar_training.runs import locked, require_writable
 
 if TYPE_CHECKING:
     from rockstar_training.prepared_data import PreparedData
@@ -54,24 +51,27 @@ def _typed_column(text: str) -> tuple[str, str]:
     return column, kind
 
 
+def _option(name: str, text: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """An option for a setting of TrainConfig, whose known values are those of CHOICES."""
+    setting = name.removeprefix("--").replace("-", "_")
+    if setting in CHOICES:
+        more["type"] = click.Choice(CHOICES[setting])
+    return click.option(name, help=text, **more)
+
+
 # The options of `train` and `tune`: fields of TrainConfig, and the workdir.
 _SETTINGS = [
-    click.option("--data", help=f"{SYNTAX}.  [default: {DEFAULT_DATA}]"),
-    click.option("--data-dir", help="Folder with the files of data sets."),
-    click.option(
-        "--corrections", metavar="DIR", help="Folder of the page's corrections, to learn from too."
-    ),
-    click.option("--target", help="Column of a table to predict."),
-    click.option(
-        "--task",
-        type=click.Choice(CHOICES["task"]),
-        help="Task for a table.  [default: from the target]",
-    ),
-    click.option(
+    _option("--data", f"{SYNTAX}.  [default: {DEFAULT_DATA}]"),
+    _option("--data-dir", "Folder with the files of data sets."),
+    _option("--corrections", "Folder of the page's corrections, to learn from too.", metavar="DIR"),
+    _option("--target", "Column of a table to predict."),
+    _option("--task", "Task for a table.  [default: from the target]"),
+    _option(
         "--ignore",
+        "Column of a table to leave out; may be repeated.",
         multiple=True,
         metavar="COLUMN",
-        help="Column of a table to leave out; may be repeated.",
+        callback=lambda _ctx, _option, columns: columns or None,
     ),
     click.option(
         "--type",
@@ -79,80 +79,59 @@ _SETTINGS = [
         type=_typed_column,
         multiple=True,
         metavar="COLUMN=TYPE",
+        callback=lambda _ctx, _option, types: dict(types) or None,
         help=f"Type of a column: {', '.join(CHOICES['types'])}.  [default: from its values]",
     ),
-    click.option(
-        "--image-size", type=int, help="Height and width to which images of a folder are resized."
-    ),
-    click.option("--name", help="Publish under this name.  [default: MODEL]"),
-    click.option(
+    _option("--image-size", "Height and width to which images of a folder are resized.", type=int),
+    _option("--name", "Publish under this name.  [default: MODEL]"),
+    _option(
         "--workdir",
+        "Folder for models/ and runs/.",
         default=".",
         type=click.Path(path_type=Path),
-        help="Folder for models/ and runs/.",
     ),
-    click.option("--api", type=click.Choice(CHOICES["api"]), help="Keras, or plain TensorFlow."),
-    click.option("--preset", type=click.Choice(CHOICES["preset"]), help="Architecture of the cnn."),
-    click.option("--pretrained", help="Backbone of the cnn: FILE.keras or, e.g., MobileNetV2."),
-    click.option(
-        "--pretrained-input",
-        type=click.Choice(CHOICES["pretrained_input"]),
-        help="Pixel values that the backbone expects.  [default: auto]",
-    ),
-    click.option("--fine-tune", type=int, help="Epochs that also train the backbone."),
-    click.option("--hidden", type=_sizes, metavar="N,N,…", help="Sizes of an mlp's hidden layers."),
-    click.option(
-        "--activation",
-        type=click.Choice(CHOICES["activation"]),
-        help="Activation of the hidden layers.",
-    ),
-    click.option("--epochs", type=int, help="Maximum number of passes over the training data."),
-    click.option("--batch-size", type=int, help="Examples per step."),
-    click.option("--learning-rate", type=float, help="Peak learning rate."),
-    click.option("--augmentation", type=float, help="Strength of augmentation; 0 is none."),
-    click.option(
+    _option("--api", "Keras, or plain TensorFlow."),
+    _option("--preset", "Architecture of the cnn."),
+    _option("--pretrained", "Backbone of the cnn: FILE.keras or, e.g., MobileNetV2."),
+    _option("--pretrained-input", "Pixel values that the backbone expects.  [default: auto]"),
+    _option("--fine-tune", "Epochs that also train the backbone.", type=int),
+    _option("--hidden", "Sizes of an mlp's hidden layers.", type=_sizes, metavar="N,N,…"),
+    _option("--activation", "Activation of the hidden layers."),
+    _option("--epochs", "Maximum number of passes over the training data.", type=int),
+    _option("--batch-size", "Examples per step.", type=int),
+    _option("--learning-rate", "Peak learning rate.", type=float),
+    _option("--augmentation", "Strength of augmentation; 0 is none.", type=float),
+    _option(
         "--validation-fraction",
+        "Share of the training data used for validation; 0 is none.",
         type=float,
-        help="Share of the training data used for validation; 0 is none.",
     ),
-    click.option(
+    _option(
         "--patience",
+        "Stop after this many epochs without progress; 0 never stops early.",
         type=int,
-        help="Stop after this many epochs without progress; 0 never stops early.",
     ),
-    click.option("--l2", type=float, help="Penalty on large weights, 1/C; 0 is none."),
-    click.option(
-        "--class-weights",
-        type=click.Choice(CHOICES["class_weights"]),
-        help="Weight classes equally; auto: if one is rare.",
-    ),
-    click.option(
-        "--mixed-precision",
-        type=click.Choice(CHOICES["mixed_precision"]),
-        help="Compute in bfloat16; auto: if the GPU does.",
-    ),
-    click.option(
+    _option("--l2", "Penalty on large weights, 1/C; 0 is none.", type=float),
+    _option("--class-weights", "Weight classes equally; auto: if one is rare."),
+    _option("--mixed-precision", "Compute in bfloat16; auto: if the GPU does."),
+    _option(
         "--quantize",
+        "Smaller LiteRT files, if accuracy drops by at most 0.3 points.  [without value: dynamic]",
         is_flag=False,
         flag_value="dynamic",
-        type=click.Choice(CHOICES["quantize"]),
-        help="Smaller LiteRT files, if accuracy drops by at most 0.3 points.  "
-        "[without value: dynamic]",
     ),
-    click.option(
-        "--tensorboard/--no-tensorboard", default=None, help="Write TensorBoard logs into the run."
-    ),
-    click.option("--seed", type=int, help="Random seed; the same seed gives the same model."),
-    click.option("--test-fraction", type=float, help="Share of the data held out for testing."),
-    click.option(
+    _option("--tensorboard/--no-tensorboard", "Write TensorBoard logs into the run.", default=None),
+    _option("--seed", "Random seed; the same seed gives the same model.", type=int),
+    _option("--test-fraction", "Share of the data held out for testing.", type=float),
+    _option(
         "--split",
+        "Split of a table: keep groups together, or hold out the latest rows.",
         metavar="random|group:COLUMN|time:COLUMN",
-        help="Split of a table: keep groups together, or hold out the latest rows.",
     ),
-    click.option("--validation", metavar="PATH", help="CSV file or folder to validate with."),
-    click.option("--test", metavar="PATH", help="CSV file or folder to test with."),
-    click.option(
-        "--folds", type=int, help="Folds of cross-validation before training on a table; 0 is none."
+    _option("--validation", "CSV file or folder to validate with.", metavar="PATH"),
+    _option("--test", "CSV file or folder to test with.", metavar="PATH"),
+    _option(
+        "--folds", "Folds of cross-validation before training on a table; 0 is none.", type=int
     ),
 ]
 
@@ -202,8 +181,6 @@ def train(
     examples than the served one, beyond the 95 % confidence interval, it is published as held-N and
     not served, unless --serve-anyway is given; rockstar promote serves it later.
     """
-    settings["ignore"] = settings["ignore"] or None
-    settings["types"] = dict(settings["types"]) or None
     if config is not None:
         chosen = read_config(config, model=model, **settings)
     elif model is not None:
@@ -330,8 +307,6 @@ def tune(
         require_ray(address)
     from rockstar_training.tuning import VALIDATION, best_of, search, search_folder, take_over
 
-    settings["ignore"] = settings["ignore"] or None
-    settings["types"] = dict(settings["types"]) or None
     settings = {name: value for name, value in settings.items() if value is not None}
     if has_several_workers():
         raise ConfigError("TF_CONFIG: expected none, as each trial trains in one process")

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import dropwhile
 from pathlib import Path
 from platform import python_version
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -104,12 +103,7 @@ class Tracking:
         self._attempt(self._start)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and self._attempt(self._log_epochs):
             status = "KILLED" if isinstance(error, StoppedError) else "FAILED"
             self._attempt(lambda: self._end(status))
