@@ -34,8 +34,7 @@ from rockstar_client.bulk.output import extend_chain
 from rockstar_client.bulk.parquet import first_line, is_url, locate
 from rockstar_client.errors import CallError
 from rockstar_contract.text_files import utf8_name
-from rockstar_contract.version_folders import served_versions
-from rockstar_serving import load
+from rockstar_serving import load, registry
 from rockstar_serving.model_folder import find_models
 from rockstar_serving.model_server.engines.engine import LoadError
 
@@ -108,19 +107,19 @@ def _read_ahead(item: Item, pool: ThreadPoolExecutor) -> Item:
 
 
 def find_version(models: Path, model: str | None, version: int | None) -> Path:
-    """The folder of a model's version, by default of the highest one; raises BulkError."""
+    """The folder of a model's version, by default of the highest that is served.
+
+    Raises:
+        BulkError: no such model, or several to choose from.
+        ModelFolderError: no such version.
+    """
     found = find_models(models)
     if model is None and len(found) == 1:
         model = next(iter(found))
     if model not in found:
         got = f"there is no model {model} in {models}" if model else f"{models} has several models"
         raise BulkError(f"{got}: choose --model {' | '.join(found)}")
-    versions = served_versions(found[model])
-    version = max(versions) if version is None else version
-    if version not in versions:
-        has = ", ".join(map(str, versions))
-        raise BulkError(f"model {model} has no version {version} in {models}: it has {has}")
-    return versions[version]
+    return registry.find_version(models, model, version)
 
 
 def open_model(folder: Path, top: int, strict: bool) -> "LocalModel":

@@ -166,6 +166,18 @@ def decode_image(
             ) from error
 
 
+def to_pillow(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Pillow's image of pixels, uint8 [h, w, 1 or 3]."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode pixels, uint8 [h, w, 1 or 3], as a PNG file."""
+    stream = io.BytesIO()
+    to_pillow(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def ignore_warnings() -> None:
     """Disable Pillow's warnings in this process.
 

@@ -1,4 +1,4 @@
-"""Files that users wrote: regular ones, their text in the encodings of editors, and names."""
+"""Reading the files that users wrote, in the encodings of editors, and replacing files safely."""
 
 import codecs
 import errno
@@ -49,6 +49,31 @@ def decode_text(data: bytes) -> str:
         raise EncodingError(
             f"expected UTF-8, got another encoding (line {line}): save the file as UTF-8"
         ) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that readers, and a crash, find the old one or the new one.
+
+    Raises OSError. Two processes must not write the same file at once.
+    """
+    new = path.with_name(f".{path.name.removeprefix('.')}.new")
+    try:
+        new.write_bytes(content)
+        sync(new)
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Write a file, or the entries of a folder, to the disk; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def utf8_name(name: str) -> str:

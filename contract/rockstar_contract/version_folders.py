@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rockstar_contract.text_files import replace_file, sync
+
 # Prefix of the folder of a held version.
 HELD_PREFIX = "held-"
 # In a version folder: predicts one example, on phones and in browsers, and contains the contract.
@@ -64,9 +66,7 @@ def last_removed(model: Path) -> int:
 def remember_removed(model: Path, version: int) -> None:
     """Record a removed version, so that its number is not reused."""
     if version > last_removed(model):
-        new = model / f"{_LAST_REMOVED}.new"
-        new.write_text(str(version), "ascii")
-        new.replace(model / _LAST_REMOVED)
+        replace_file(model / _LAST_REMOVED, b"%d" % version)
 
 
 @contextmanager
@@ -103,15 +103,6 @@ def publish(folder: Path, target: Path) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     folder.rename(target)
     sync(target.parent)
-
-
-def sync(path: Path) -> None:
-    """Write a file, or the entries of a folder, to the disk; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _versions(model: Path, prefix: str) -> dict[int, Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rockstar_client.backend import Query, TensorResponse
 from rockstar_client.bulk.batch_client import AdjustmentCounts, BatchClient, over_backend
-from rockstar_client.bulk.items import Failed, Item, Result
+from rockstar_client.bulk.items import Failed, Item, Result, cells
 from rockstar_client.errors import call_error
 from rockstar_client.examples import Example, ExampleLike, Inputs, as_examples, read_example
 from rockstar_client.tfserving_messages import contract_in, contract_query
@@ -127,16 +127,10 @@ class LocalModel:
         """Arrange results in the columns of `table`."""
         columns: dict[str, list[Any]] = {name: [] for name in self.column_types}
         for _, version, outcome in results:
-            row: dict[str, Any] = {}
             if isinstance(outcome, Failed):
-                row["error"] = outcome.reason
-            elif isinstance(outcome, Value):
-                row = {"value": outcome.value, "version": version}
+                row: dict[str, Any] = {"error": outcome.reason}
             else:
-                # Without a label if the score is below the model's threshold.
-                row = {"label": outcome.label, "score": outcome.score, "version": version}
-                for number, score in enumerate(outcome.top[1:], start=2):
-                    row |= {f"label_{number}": score.label, f"score_{number}": score.score}
+                row = cells(version, outcome)
             for name, values in columns.items():
                 values.append(row.get(name))
         return columns

@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 from google.protobuf import text_format
 
-from rockstar_contract.text_files import EncodingError, read_text
-from rockstar_contract.version_folders import HELD_PREFIX, served_versions, sync
+from rockstar_contract.text_files import EncodingError, read_text, replace_file
+from rockstar_contract.version_folders import HELD_PREFIX, served_versions
 from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 CONFIG_FILE = "models.config"
@@ -199,8 +199,9 @@ class LabelBook:
             config for _, config in sorted(self._configs.items())
         )
         history = msgspec.json.format(msgspec.json.encode(self._history), indent=2)
-        _replace(self.folder / HISTORY_FILE, history.decode() + "\n")
-        _replace(self.folder / CONFIG_FILE, _HEADER + text_format.MessageToString(document))
+        config_text = _HEADER + text_format.MessageToString(document)
+        replace_file(self.folder / HISTORY_FILE, history + b"\n")
+        replace_file(self.folder / CONFIG_FILE, config_text.encode())
 
 
 def read_labels(folder: Path) -> LabelBook:
@@ -275,13 +276,3 @@ def _read(path: Path) -> str | None:
         raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
     except EncodingError as error:
         raise ModelFolderError(f"{path}: {error}") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that readers, and a crash, find the old one or the new one."""
-    # Under the lock, so the name is free; a leftover of a process that ended is overwritten.
-    new = path.with_name(f".{path.name.removeprefix('.')}.new")
-    new.write_text(text, "utf-8")
-    sync(new)
-    new.replace(path)
-    sync(path.parent)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rockstar_contract.text_files import replace_file
 from rockstar_serving import ServeError, probe
 from rockstar_serving.listening import join, listener, reachable, require_free, reserve
 from rockstar_serving.logs import LogFormat
@@ -236,10 +237,8 @@ class _EmbeddedServer:
             return
         self._warn_of_strays()
         if config != self._text:
-            new = self.config.with_suffix(".new")
             try:
-                new.write_text(config)
-                new.replace(self.config)
+                replace_file(self.config, config.encode())
             except OSError as error:
                 self._warn_once(f"{self.config} cannot be written ({error.strerror}): changes wait")
                 return

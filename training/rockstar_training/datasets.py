@@ -5,7 +5,6 @@ downloaded by Keras, which is the only use of TensorFlow here.
 """
 
 import hashlib
-import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from rockstar_contract import preprocessing as steps
 from rockstar_contract.contract import IMAGE_INPUT, ImageInput
@@ -173,13 +171,6 @@ def prepare_images(images: NDArray[np.uint8], spec: ImageInput) -> NDArray[np.fl
     """Preprocess images, uint8 [n, h, w, c], to tensors, float32 [n, *spec.shape]."""
     chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
     return np.concatenate([steps.preprocess_all(chunk, spec.preprocessing) for chunk in chunks])
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image, [h, w, 1 or 3], as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def digits_input() -> ImageInput:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from rockstar_contract import contract as contracts
 from rockstar_contract.contract import Contract, Encoded, TensorInput, TensorSpec
+from rockstar_contract.images import encode_png
 from rockstar_contract.inputs import DTYPES, STRING, prepare
 from rockstar_contract.preprocessing import Colour, Grey, Resize, Scale
 from rockstar_contract.tables import NumericColumn
 from rockstar_training.config import Kind, Pixels
 from rockstar_training.contract_builder import producer, require_compatible
-from rockstar_training.datasets import encode_png, image_input
+from rockstar_training.datasets import image_input
 from rockstar_training.export import Exported, export
 from rockstar_training.model_source import ImportModelError, Source, opened
 from rockstar_training.prepared_data import GoldenSamples

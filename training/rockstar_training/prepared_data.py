@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from rockstar_contract import contract
 from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
 from rockstar_contract.errors import name_first
+from rockstar_contract.images import encode_png
 from rockstar_training.config import CLASSIFIERS, DataSpec, TrainConfig, parse_data
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
-from rockstar_training.datasets import encode_png, known_input, load, prepare_images
+from rockstar_training.datasets import known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
 from rockstar_training.image_folders import (
     FolderExamples,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rockstar_client.examples import Example
 from rockstar_contract.contract import Prediction, Value
@@ -49,6 +49,19 @@ class BatchResult(NamedTuple):
 
     version: int
     outcomes: list[Outcome]
+
+
+def cells(version: int, outcome: Prediction | Value) -> dict[str, Any]:
+    """A prediction as cells of a row: value and version; or label, score, label_2, …, version.
+
+    Without a label if the score is below the threshold: the first guess is no prediction.
+    """
+    if isinstance(outcome, Value):
+        return {"value": outcome.value, "version": version}
+    row: dict[str, Any] = {"label": outcome.label, "score": outcome.score}
+    for number, score in enumerate(outcome.top[1:], start=2):
+        row |= {f"label_{number}": score.label, f"score_{number}": score.score}
+    return row | {"version": version}
 
 
 def failing_item(name: str, error: InvalidInputError) -> Item:

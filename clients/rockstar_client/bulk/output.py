@@ -22,9 +22,9 @@ from typing import Annotated, Any
 import msgspec
 
 from rockstar_client.bulk import BulkError, ResumeError
-from rockstar_client.bulk.items import Failed, Item, Result
+from rockstar_client.bulk.items import Failed, Item, Result, cells
 from rockstar_contract.contract import Value
-from rockstar_contract.text_files import utf8_name
+from rockstar_contract.text_files import replace_file, utf8_name
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -87,16 +87,6 @@ def read_state(path: Path) -> State | None:
         raise ResumeError(
             f"{path} is not the state of a run ({error}); use --restart to start over"
         ) from error
-
-
-def write_state(path: Path, state: State) -> None:
-    """Replace the state atomically and sync it to disk."""
-    aside = path.with_name(f"{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(msgspec.json.encode(state))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 class PartFile(io.FileIO):
@@ -210,7 +200,7 @@ class Output:
                         shutil.copyfileobj(complete, self._out)
                     os.fsync(self._out)
                 state = State(options=options, out_bytes=self._out.size if options.retry else 0)
-                write_state(files.state, state)
+                replace_file(files.state, msgspec.json.encode(state))
             else:
                 _require_same(state.options, options, files)
             self.state = state
@@ -242,7 +232,7 @@ class Output:
         """Sync rows and state to disk."""
         os.fsync(self._out)
         os.fsync(self._failed)
-        write_state(self.files.state, self.state)
+        replace_file(self.files.state, msgspec.json.encode(self.state))
         self.saved = self.state.items
 
     def finish(self) -> None:
@@ -380,19 +370,12 @@ def _columns(result: Result, *, nested: bool = False) -> dict[str, Any]:
     columns: dict[str, Any] = {"item": utf8_name(item.name)}
     if isinstance(outcome, Failed):
         return columns | {"reason": outcome.reason}
-    if isinstance(outcome, Value):
-        return columns | {"value": outcome.value, "version": version}
-    # Without a label if the score is below the threshold: the first guess is no prediction.
-    columns |= {"label": outcome.label, "score": outcome.score}
-    if nested:
-        columns["top"] = outcome.top
-        if outcome.reason:
-            columns["reason"] = outcome.reason
-    else:
-        for number, score in enumerate(outcome.top[1:], start=2):
-            columns |= {f"label_{number}": score.label, f"score_{number}": score.score}
-    columns["version"] = version
-    return columns
+    if not nested or isinstance(outcome, Value):
+        return columns | cells(version, outcome)
+    columns |= {"label": outcome.label, "score": outcome.score, "top": outcome.top}
+    if outcome.reason:
+        columns["reason"] = outcome.reason
+    return columns | {"version": version}
 
 
 def _csv_lines(results: Sequence[Result]) -> bytes:

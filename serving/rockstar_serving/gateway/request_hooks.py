@@ -123,7 +123,7 @@ def unlimited_paths(app: Flask, apis: tuple[Api, ...]) -> set[str]:
 
 
 class GatewayApp(Flask):
-    """Flask without what the gateway does not use: host names in routes, and async views."""
+    """Flask without host names in routes."""
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Match the path of a request, whatever its host."""
@@ -137,10 +137,6 @@ class GatewayApp(Flask):
             path_info=request.path if request.environ.get("PATH_INFO") else "",
             query_args=request.query_string.decode("latin-1"),
         )
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """All views are synchronous."""
-        return func
 
 
 class RequestHooks:

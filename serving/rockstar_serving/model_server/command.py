@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 
+from rockstar_contract.text_files import replace_file
 from rockstar_serving import logs
 from rockstar_serving.model_server.engines.engine import find_runtimes, in_words
 from rockstar_serving.model_server.flags import PROGRAM, FlagParser, server_options
@@ -103,12 +104,9 @@ def _serve(options: ServerOptions, signals: Signals, on_ready: OnReady | None) -
     server.start()
     signals.serving(remove_address_file)
     if file is not None:
-        # Written under another name first, so that no one reads a part of it.
         addresses = {"grpc": server.grpc_address, "rest": server.rest_address, "pid": os.getpid()}
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(addresses) + "\n")
-            temporary.replace(file)
+            replace_file(file, json.dumps(addresses).encode() + b"\n")
         except OSError as error:
             server.stop(grace=0)
             raise StartError(f"--address_file {file}: {error.strerror}") from error

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 from rockstar_contract.contract import ImageInput, TableInput
+from rockstar_contract.images import encode_png
 from rockstar_contract.inputs import prepare as serve
 from rockstar_contract.tables import TextRow
 from rockstar_training import datasets
@@ -163,7 +164,7 @@ def test_a_folder_to_validate_with_leaves_the_test_to_a_share(shades, tmp_path_f
 def test_corrections_are_learned_besides_the_data_set(data, shades, tmp_path_factory):
     data, name = (shades, "light") if data == "shades" else (data, "7")
     before = prepare(data)
-    image = datasets.encode_png(np.full((40, 30, 1), 200, np.uint8))
+    image = encode_png(np.full((40, 30, 1), 200, np.uint8))
     folder = tmp_path_factory.mktemp("corrections")
     for place in (f"{name}/a.png", f"{name}/b.png", "unicorn/c.png", f"{name}/.incoming"):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from rockstar_contract.images import to_pillow
 from rockstar_training.evaluation import majority_share, wilson
 from rockstar_training.report.theme import (
     BLUE,
@@ -207,7 +208,7 @@ def _matrix(
 
 def _thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
     """Encode an image, [h, w, 1 or 3], as a PNG or WebP file of at most side x side pixels."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = to_pillow(pixels)
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "PNG" if max(image.size) <= _EXACT else "WEBP")

@@ -21,7 +21,6 @@ import numpy as np
 from flask import Blueprint, Response, jsonify, send_file
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
-from PIL import Image
 from werkzeug.exceptions import NotFound
 
 from rockstar_client.backend import Query
@@ -30,10 +29,10 @@ from rockstar_client.errors import NotFoundError
 from rockstar_contract.activations import NEIGHBORS_FILE, Activation, LayerReader, Neighbors
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.images import decode_image
+from rockstar_contract.images import decode_image, encode_png, to_pillow
 from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import ManifestError, check_manifest
-from rockstar_contract.text_files import open_regular
+from rockstar_contract.text_files import open_regular, replace_file
 from rockstar_contract.version_folders import EDGE_FILE, served_versions
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import read_examples
@@ -149,24 +148,24 @@ def correct(model: str) -> ResponseReturnValue:
         raise InvalidInputError("label", expected="a label that can name a folder", got=label[:40])
     body = whole_body(current, here.config)
     pixels = decode_image(body, "body", max_pixels=here.config.max_pixels, reserve=hold)
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = to_pillow(pixels)
     image.thumbnail((_CORRECTION_SIDE, _CORRECTION_SIDE))
     stream = io.BytesIO()
     image.save(stream, "PNG")
     content, folder = stream.getvalue(), Path(here.config.corrections)
-    name = f"correction-{hashlib.sha256(content).hexdigest()[:32]}.png"
+    kept = folder / label / f"correction-{hashlib.sha256(content).hexdigest()[:32]}.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            others = [path for path in folder.glob("*/correction-*.png") if path.name != name]
+            others = [path for path in folder.glob("*/correction-*.png") if path.name != kept.name]
             if len(others) >= _MAX_CORRECTIONS:
                 most = f"{_MAX_CORRECTIONS:,} corrections already"
                 why = f"There are {most}: train with them, and move them."
                 raise ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, why)
-            _write(folder / label / name, content)
+            replace_file(kept, content)
             for other in labels:
                 if other != label and "/" not in other:
-                    (folder / other / name).unlink(missing_ok=True)
+                    (folder / other / kept.name).unlink(missing_ok=True)
     except OSError as error:
         log.error("a correction cannot be written to %s: %s", folder, error)
         why = "The correction cannot be written; the log says why."
@@ -183,18 +182,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    incoming = path.parent / f".{path.name}"
-    try:
-        incoming.write_bytes(content)
-        incoming.replace(path)
-    except OSError:
-        incoming.unlink(missing_ok=True)
-        raise
 
 
 @_blueprint.get("/page/models/<model>/card")
@@ -308,14 +295,7 @@ def _tiles(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _data_url(pixels: NDArray[Any]) -> str:
-    return f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    """Encode uint8 [h, w, 1 or 3]."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "PNG")
-    return stream.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
 
 
 API = Api("inspection", _blueprint)

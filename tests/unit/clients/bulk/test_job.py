@@ -305,7 +305,7 @@ def test_items_lost_to_a_full_disk_are_not_reported_as_saved(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("rockstar_client.bulk.output.write_state", fail)
+        patched.setattr("rockstar_client.bulk.output.replace_file", fail)
         with pytest.raises(OSError, match="No space left"):
             run(make_items(12), predict, output, PACE)
     output.close()
