@@ -120,29 +120,19 @@ def export(model: str, html: Path, version: int | None, models: Path, as_json: b
     The page contains the model, LiteRT for browsers, and a drawing area. It opens with a double
     click, works offline, and sends nothing.
     """
-    from rockstar_serving.registry import RegistryError, list_versions
+    from rockstar_contract.version_folders import number_of
+    from rockstar_serving.registry import find_version
     from rockstar_serving.standalone_page import standalone_page
 
-    versions = list_versions(models, model)
-    found = [
-        each
-        for each in versions
-        if (each.number == version if version is not None else not each.held)
-    ]
-    if not found:
-        has = ", ".join(
-            f"{each.number} (held)" if each.held else str(each.number) for each in versions
-        )
-        wanted = "served version" if version is None else f"version {version}"
-        raise RegistryError(f"{model} has no {wanted}; it has the versions {has}")
-    chosen = found[-1]
-    html.write_text(standalone_page(chosen.folder), encoding="utf-8")
+    folder = find_version(models, model, version)
+    number = number_of(folder)
+    html.write_text(standalone_page(folder), encoding="utf-8")
     size = html.stat().st_size
     if as_json:
-        echo_json({"model": model, "version": chosen.number, "file": str(html), "bytes": size})
+        echo_json({"model": model, "version": number, "file": str(html), "bytes": size})
     else:
         click.echo(
-            f"{model} version {chosen.number}: {html} ({size / 1e6:.1f} MB), open it in any browser"
+            f"{model} version {number}: {html} ({size / 1e6:.1f} MB), open it in any browser"
         )
 
 

@@ -52,6 +52,11 @@ def held_versions(model: Path) -> dict[int, Path]:
     return _versions(model, HELD_PREFIX)
 
 
+def number_of(folder: Path) -> int:
+    """The number of a version, served or held, by its folder."""
+    return int(folder.name.removeprefix(HELD_PREFIX))
+
+
 def last_removed(model: Path) -> int:
     """The highest version that was ever removed from a model's folder; 0 if none was.
 

@@ -365,8 +365,11 @@ def _select(
     for name in found if model is None else [model]:
         folders = served_versions(found[name])
         if version is not None and version not in folders:
-            has = sorted_names(folders)
-            raise RegistryError(f"{name} has no version {version}; it has the versions {has}")
+            held = sorted_names(held_versions(found[name]))
+            raise RegistryError(
+                f"{name} has no version {version}; it has the versions {sorted_names(folders)}"
+                + (f", and holds {held}" if held else "")
+            )
         for number in sorted(folders) if version is None else [version]:
             yield name, number, folders[number]
 

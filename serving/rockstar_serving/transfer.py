@@ -29,9 +29,9 @@ from rockstar_contract.manifest import (
 )
 from rockstar_contract.text_files import open_regular
 from rockstar_contract.version_folders import (
-    HELD_PREFIX,
     held_versions,
     incoming,
+    number_of,
     numbered,
     publish,
     served_versions,
@@ -103,7 +103,7 @@ def push(
             with this number at the destination, or a destination that cannot be used.
     """
     folder = registry.find_version(models, model, version)
-    number = int(folder.name.removeprefix(HELD_PREFIX))
+    number = number_of(folder)
     manifest = _checked(folder)
     if destination.startswith(oci.SCHEME):
         image = oci.parse_reference(destination)

@@ -4,13 +4,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from rockstar_contract.contract import ImageInput
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from rockstar_training.prepared_data import PreparedData
     from rockstar_training.train import TrainingResult
 
@@ -80,17 +82,7 @@ def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iter
 
         yield print_line
         return
-    from tqdm import tqdm
-
-    tqdm.monitor_interval = 0  # it would start a thread
-    with tqdm(
-        total=epochs,
-        desc=label,
-        file=stream,
-        bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
-        dynamic_ncols=True,
-        mininterval=0,
-    ) as bar:
+    with progress_bar(label, epochs, stream) as bar:
 
         def update_bar(epoch: Epoch) -> None:
             bar.set_postfix_str(epoch.brief(), refresh=False)
@@ -98,6 +90,21 @@ def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iter
             bar.update(epoch.number - bar.n)
 
         yield update_bar
+
+
+def progress_bar(label: str, total: int, stream: TextIO) -> "tqdm[Any]":
+    """A bar on a terminal, with a postfix after the elapsed time."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # it would start a thread
+    return tqdm(
+        total=total,
+        desc=label,
+        file=stream,
+        bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
+        dynamic_ncols=True,
+        mininterval=0,
+    )
 
 
 def describe(data: "PreparedData") -> str:

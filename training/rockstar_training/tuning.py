@@ -30,6 +30,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from rockstar_training.config import TrainConfig, config_for
 from rockstar_training.errors import ConfigError, TrainingError
+from rockstar_training.progress import progress_bar
 from rockstar_training.runs import UNFINISHED_FOLDER
 
 if TYPE_CHECKING:
@@ -345,16 +346,7 @@ class _Progress(tune.Callback):  # type: ignore[misc]
         """Start to show progress."""
         self._best, self._bar = math.inf, None
         if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            tqdm.monitor_interval = 0  # it would start a thread
-            self._bar = tqdm(
-                total=self._trials,
-                desc=self._label,
-                bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
-                dynamic_ncols=True,
-                mininterval=0,
-            )
+            self._bar = progress_bar(self._label, self._trials, sys.stderr)
 
     def on_trial_result(self, trials: list[Any], result: dict[str, Any], **_: Any) -> None:
         """Show the counts of trials."""

@@ -75,7 +75,7 @@ def test_a_held_version_is_written_on_request(export):
 
 
 def test_what_cannot_be_written(export, models, litert):
-    assert "cnn has no version 7; it has the versions 1, 2 (held)" in export(
+    assert "cnn has no version 7; it has the versions 1, and holds 2" in export(
         "cnn", "--version", "7", status=1
     )
     assert "holds no model nose; it holds cnn, table" in export("nose", status=1)
