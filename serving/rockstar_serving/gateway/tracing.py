@@ -38,7 +38,7 @@ class Spans(Observer):
         start = end - int((time.monotonic() - context.started) * 1e9)
         rule = context.route or context.path
         attributes: dict[str, Any] = {
-            "http.context.method": context.method,
+            "http.request.method": context.method,
             "http.route": rule,
             "http.response.status_code": status,
             "rockstar.request_id": context.request_id,

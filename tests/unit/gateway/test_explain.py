@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from rockstar_client import AsyncHttpClient, HttpClient, InvalidRequestError
+from tests.command_line import invoke
 from tests.contracts import LABELS
 from tests.http_servers import application
 from tests.images import png
@@ -103,6 +104,14 @@ def test_a_regression_explains_its_value_and_lists_imputed_columns(http, server)
     }
     wrong = http.post("/explain/toy?of=cat", json={"instances": [ROW]})
     assert (wrong.status_code, wrong.get_json()["field"]) == (400, "of")
+
+
+def test_the_command_names_the_column_of_an_invalid_value(create_gateway, table, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("petal width,color\nwide,red\n")
+    with application(create_gateway(LIMITED, table)) as url:
+        result = invoke("explain", "--url", url, "--model", "toy", file)
+    assert f"{file}: petal width: expected a number, got the text 'wide'" in result.stderr
 
 
 def test_clients_explain_images(create_gateway, image):

@@ -133,6 +133,7 @@ def test_spans_of_a_request_and_its_phases(server, config, create_gateway):
     assert f"{whole.context.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{whole.parent.span_id:016x}" == PARENT.split("-")[2]
     assert whole.attributes["rockstar.model"] == "toy"
+    assert whole.attributes["http.request.method"] == "POST"
     for span in found.values():
         assert span.parent.span_id == whole.context.span_id
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
