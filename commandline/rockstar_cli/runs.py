@@ -11,7 +11,6 @@ from rockstar_cli.output import Exit, echo_json, table
 from rockstar_training.runs import (
     SORTABLE,
     Run,
-    Skipped,
     find_run,
     read_runs,
     run_folders,
@@ -45,7 +44,10 @@ def runs(workdir: Path, sort: str, html: bool, as_json: bool) -> None:
             "--workdir names another place"
         ) from error
     found = sort_runs(found, sort)
-    page = _write_page(folder, found, skipped) if html else None
+    try:
+        page = write_runs_page(folder, found, skipped) if html else None
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {folder}: {error.strerror}") from error
     if as_json:
         echo_json({"runs": found, "skipped": skipped} | ({"page": str(page)} if page else {}))
         return
@@ -58,13 +60,6 @@ def runs(workdir: Path, sort: str, html: bool, as_json: bool) -> None:
         click.echo(f"No finished runs in {folder}.")
     for each in skipped:
         click.echo(f"skipped {each.id}: {each.why}", err=True)
-
-
-def _write_page(folder: Path, found: list[Run], skipped: list[Skipped]) -> Path:
-    try:
-        return write_runs_page(folder, found, skipped)
-    except OSError as error:
-        raise click.ClickException(f"cannot write to {folder}: {error.strerror}") from error
 
 
 def _run_row(run: Run) -> tuple[str, ...]:

@@ -247,7 +247,8 @@ class _Bucket:
                 new = False
             if not new and self.read(f"{version}/{MANIFEST_FILE}") != document:
                 raise _other_content(f"{self.url}/{version}")
-            for name in sorted(manifest.files, key=lambda name: (_is_model(name), name)):
+            # The model last.
+            for name in sorted(manifest.files, key=lambda n: (bool(MODEL_FILES.fullmatch(n)), n)):
                 path, sent = f"{version}/{name}", manifest.files[name].sha256
                 if name in there and self._sha256(path) == sent:
                     continue
@@ -398,7 +399,3 @@ def _checked(folder: Path) -> Manifest:
         return check_manifest(folder)
     except ManifestError as error:
         raise TransferError(str(error)) from error
-
-
-def _is_model(name: str) -> bool:
-    return MODEL_FILES.fullmatch(name) is not None

@@ -351,7 +351,8 @@ class Steps:
             if self._l2:
                 kernels = [v for v in network.trainable if len(v.shape) > 1]
                 loss += self._l2 * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
-        network.apply_gradients(tape.gradient(loss, network.trainable))
+        # Sums them over the replicas.
+        network.optimizer.apply(tape.gradient(loss, network.trainable))
         return self._sums(scores, losses, batch)
 
     def _evaluate_step(self, batch: Batch) -> Tensor:

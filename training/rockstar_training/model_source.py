@@ -202,7 +202,8 @@ def _checked_h5(path: Path, folder: Path, *, allow_code: bool) -> Path:
         config = json.loads(text)
     except ValueError as error:
         raise ImportModelError(f"{path}: its model_config is not JSON: {error}") from error
-    if not allow_code and _holds_code(config):
+    kinds = {each.get("class_name") for each in _objects(config)}
+    if not allow_code and kinds & {"Lambda", "__lambda__"}:
         raise _has_code(path)
     if not _drop_obsolete(config):
         return path
@@ -224,10 +225,6 @@ def _drop_obsolete(config: Any) -> bool:
                 del own[key]
                 found = True
     return found
-
-
-def _holds_code(config: Any) -> bool:
-    return any(each.get("class_name") in ("Lambda", "__lambda__") for each in _objects(config))
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:

@@ -68,10 +68,6 @@ class Network(ABC):
     def predict(self, x: Tensor) -> Tensor:
         """Map float32 [n, *shape] to probabilities [n, classes] or values [n, 1]."""
 
-    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
-        """Take a step; gradients are summed over the replicas."""
-        self.optimizer.apply(gradients)
-
     def get_weights(self) -> list[NDArray[Any]]:
         """Return the values of `weights`."""
         return [np.asarray(variable.numpy()) for variable in self.weights]

@@ -21,7 +21,7 @@ from rockstar_serving.gateway.settings import (
     shown,
 )
 from rockstar_serving.listening import is_local, require_free
-from rockstar_serving.options import Option, as_text
+from rockstar_serving.options import as_text
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +29,24 @@ log = logging.getLogger(__name__)
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Add an option for every setting to a command."""
     for setting in reversed(settings()):
-        switch = isinstance(setting.default, bool)
-        name = command_option(setting)
+        switch, several = isinstance(setting.default, bool), isinstance(setting.default, tuple)
+        name, default = command_option(setting), as_text(setting.default)
+        text = setting.help
+        if several:
+            text += "  Repeat it, or separate names with commas."
+        if default not in ("", "false"):
+            text += f"  [default: {default}]"
         command = click.option(
             f"{name}/--no-{name[2:]}" if switch else name,
             setting.name,
             default=None,
-            multiple=isinstance(setting.default, tuple),
+            multiple=several,
             # Parsed in read_settings, together with the environment variables.
             metavar=None if switch else setting.values.unit,
             type=None if switch else str,
-            help=_help(setting),
+            help=text,
         )(command)
     return command
-
-
-def _help(setting: Option) -> str:
-    text, default = setting.help, as_text(setting.default)
-    if isinstance(setting.default, tuple):
-        text += "  Repeat it, or separate names with commas."
-    return text if default in ("", "false") else f"{text}  [default: {default}]"
 
 
 def _print_new_key(name: str, as_json: bool) -> None:

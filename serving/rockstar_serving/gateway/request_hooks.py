@@ -245,18 +245,16 @@ class RequestHooks:
             )
         if current.verdict in ("full", "late"):
             raise rejection(current.verdict)
-        if self._keys is None or self._is_preflight(current):
+        # Browsers send no key with a preflight request, which asks what other sites' pages may do.
+        asks = current.header("origin") and current.header("access-control-request-method")
+        is_preflight = current.method == "OPTIONS" and asks and self._config.cors_origins
+        if self._keys is None or is_preflight:
             return
         if api.open:
             current.caller = self._keys.owner(presented_key(current))
         else:
             model = (request.view_args or {}).get("model")
             require_key(self._keys, current, api, model, self._observer)
-
-    def _is_preflight(self, current: RequestContext) -> bool:
-        """Whether it asks what pages of other sites may do; browsers send no key with that."""
-        asks = current.header("origin") and current.header("access-control-request-method")
-        return current.method == "OPTIONS" and bool(asks and self._config.cors_origins)
 
     def _complete(self, response: Response) -> Response:
         """Add headers to the response, and report it."""
