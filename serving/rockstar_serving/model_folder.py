@@ -266,8 +266,6 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> str | None:
-    if path.exists() and not path.is_file():  # reading a pipe would block
-        raise ModelFolderError(f"{path} is not a file")
     try:
         return read_text(path)
     except FileNotFoundError:
