@@ -48,18 +48,6 @@ class Failed(msgspec.Struct, frozen=True):
 Item = Prediction | Value | Failed | dict[str, Any]
 
 
-class PostprocessOptions(msgspec.Struct, frozen=True):
-    """Options for turning outputs into answers.
-
-    Attributes:
-        top: number of labels to list.
-        threshold: lowest score of a label; None uses the contract's.
-    """
-
-    top: int
-    threshold: float | None = None
-
-
 @lru_cache(maxsize=64)
 def accepted_type(accept: str | None) -> str | None:
     """The one of TYPES that an Accept header prefers; None without a header or a match."""
@@ -72,20 +60,24 @@ def accepts_json(accept: str | None) -> bool:
 
 
 def postprocess(
-    predicted: Predicted, problems: Mapping[int, InvalidInputError], options: PostprocessOptions
+    predicted: Predicted,
+    problems: Mapping[int, InvalidInputError],
+    top: int,
+    threshold: float | None,
 ) -> list[Item]:
     """Turn outputs into answers.
 
     Args:
         predicted: the outputs for the valid examples.
         problems: errors of the invalid examples by position.
-        options: how many labels, and from which score.
+        top: number of labels to list.
+        threshold: lowest score of a label; None uses the contract's.
 
     Returns:
         One item per example, in their order.
     """
     contract, outputs = predicted.contract, predicted.outputs
-    if contract.task != "classification" and options.threshold is not None:
+    if contract.task != "classification" and threshold is not None:
         got = "a regression" if contract.task == "regression" else "a model without labels"
         raise InvalidInputError("threshold", expected="a classification", got=got)
     good: Sequence[Item]
@@ -94,8 +86,8 @@ def postprocess(
     elif contract.task == "regression":
         good = to_values(outputs)
     else:
-        threshold = contract.threshold if options.threshold is None else options.threshold
-        labeled = label_probabilities(outputs, contract.labels, options.top, threshold)
+        lowest = contract.threshold if threshold is None else threshold
+        labeled = label_probabilities(outputs, contract.labels, top, lowest)
         images = predicted.inputs
         if isinstance(contract.input, ImageInput) and isinstance(images, np.ndarray):
             for index, item in enumerate(labeled):

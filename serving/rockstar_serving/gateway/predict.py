@@ -25,7 +25,6 @@ from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.answers import (
     CSV,
     NPY,
-    PostprocessOptions,
     accepted_type,
     accepts_json,
     as_csv,
@@ -111,7 +110,7 @@ def predict(model: str) -> Steps[HttpResponse]:
         headers = {"X-Model-Version": str(contract.version)}
         if accepted == NPY and not (contract.task == "tensors" and accepts_json(accept)):
             return HttpResponse(as_npy(predicted, batch.problems), NPY, headers=headers)
-        items = postprocess(predicted, batch.problems, PostprocessOptions(top, threshold))
+        items = postprocess(predicted, batch.problems, top, threshold)
         if accepted == CSV:
             table = as_csv(contract, items, top, batch.adjusted)
             return HttpResponse(table.encode(), f"{CSV}; charset=utf-8", headers=headers)
