@@ -11,6 +11,7 @@ DEV = .[train,dev,docs,mlflow,otel]
 # pip with one line of progress on a terminal, and only its errors elsewhere. Modules are compiled when they are first imported:
 # most of the 14,500 never are.
 install = bash -o pipefail -c "$(BIN)/pip install --disable-pip-version-check --no-compile --progress-bar off --constraint constraints.txt --editable '$(1)' | awk -v tty=$$([ -t 1 ] && echo 1) -f .ci/pip-progress.awk"
+PYTEST = $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 HASH = $(PIN) --generate-hashes --constraint constraints.txt pyproject.toml
 REVISION = $(shell git rev-parse --short HEAD)
@@ -38,10 +39,13 @@ demo: .venv/train.stamp  ## train three models on real digits and serve them (ON
 litert-web: .venv/train.stamp  ## fetch LiteRT for browsers (needs npm), for `rockstar export` and the page
 	@$(BIN)/python .ci/litert_web.py
 
-test: .venv/dev.stamp  ## run the tests
+test: .venv/dev.stamp  ## run the tests, but for the slow ones
 	@# In order of the folders: whole services first, which take longest, so that no process waits at the end. One
 	@# process more than a machine with two cores has, because tests of services wait for a third of their time.
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m 'not slow' $(ARGS)
+
+test-slow: .venv/dev.stamp  ## run the slow tests: distributed training, kills, restarts, all manifests
+	@$(PYTEST) -m slow $(ARGS)
 
 versions: .venv/dev.stamp  ## serve with the lowest and newest allowed packages (TF=2.21: its tests)
 	@$(BIN)/python -m tests.versions $(if $(TF),--tensorflow $(TF)) $(ARGS)
@@ -106,4 +110,4 @@ lock: .venv/dev.stamp  ## pin every dependency again, with hashes for the images
 clean:  ## remove everything that make created
 	rm -rf .venv build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo litert-web test versions notebooks fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean
+.PHONY: help demo litert-web test test-slow versions notebooks fuzz chaos bench cluster-test tfserving-diff images images-test docs docs-links check format generate lock clean

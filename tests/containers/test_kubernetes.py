@@ -15,7 +15,7 @@ from tests.containers.engine import Engine
 from tests.manifests import Manifest, container, manifests, of_kind, pod
 from tests.waiting import until
 
-pytestmark = pytest.mark.images
+pytestmark = [pytest.mark.images, pytest.mark.slow]
 
 # Sends requests from a container, where services have their names and ports. It retries on request,
 # because podman's name server drops queries while another container joins the network.

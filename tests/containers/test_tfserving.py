@@ -8,7 +8,7 @@ import pytest
 from tests.containers.conftest import MODELS, ROOT
 from tests.waiting import until
 
-pytestmark = pytest.mark.images
+pytestmark = [pytest.mark.images, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["Dockerfile.cpu", "Dockerfile.gpu"])

@@ -103,6 +103,7 @@ def test_no_server(tmp_path, script, options):
     assert "127.0.0.1:1" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_keras_model_of_ones_own_is_served(start_service, tmp_path):
     digits = load("digits")
     for index, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):

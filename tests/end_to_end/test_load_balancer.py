@@ -110,6 +110,7 @@ def proxy(tmp_path) -> Iterator[Proxy]:
     proxy.close()
 
 
+@pytest.mark.slow
 def test_gateways_are_scaled_rolled_and_killed_without_a_failed_request(
     start_pods, trained_models, proxy
 ):

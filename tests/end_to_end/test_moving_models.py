@@ -76,6 +76,7 @@ def version_of(url: str, label: str) -> str | None:
 
 
 @pytest.mark.parametrize("kind", ["bucket", "folder"])
+@pytest.mark.slow
 def test_a_label_reaches_servers_elsewhere(kind, models, tmp_path, request):
     there = request.getfixturevalue("bucket") if kind == "bucket" else str(tmp_path / "volume")
 

@@ -197,6 +197,7 @@ def test_object_stores(predict, bucket, tmp_path):
     assert "does not exist" in predict("s3://pets/none", "-o", tmp_path / "y").stderr
 
 
+@pytest.mark.slow
 def test_a_run_in_two_processes_is_killed_and_repeated(models, tmp_path):
     images, out = write_images(tmp_path / "images", 500, broken=3), tmp_path / "out"
     command = ("predict", "--engine", "local", "--models", models, "--model", "toy", images)

@@ -135,6 +135,7 @@ def state_items(out: Path) -> int:
     return int(json.loads(out.with_name(f"{out.name}.progress").read_bytes())["items"])
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
     """After SIGKILL at random times, nothing is missing or duplicated."""
     seed = random.randrange(2**32)

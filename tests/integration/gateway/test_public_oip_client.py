@@ -47,6 +47,7 @@ def test_tritonclient(request: pytest.FixtureRequest, address: str) -> None:
     assert "Servable not found" in answers["error"]
 
 
+@pytest.mark.slow
 def test_kserve(request: pytest.FixtureRequest, address: str) -> None:
     python = environment(request.config, "kserve-client", ["kserve==0.21.0"])
     images = np.random.default_rng(0).random((2, SIDE, SIDE, 1), dtype=np.float32)

@@ -55,6 +55,7 @@ def test_a_silent_client_does_not_hold_it_up(start_gateway):
     assert "SIGKILL" not in gateway.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_loses_no_request(start_gateway):
     """As on Kubernetes, a gateway that is not ready gets no more requests, then stops."""
     options = ("--workers=1", "--drain=30")

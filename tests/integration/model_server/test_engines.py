@@ -51,6 +51,7 @@ def test_tensorflow_is_not_imported(tmp_path: Path, files: list[str], flags: lis
     assert json.loads(run.stdout.splitlines()[-1]) == ["ai_edge_litert"]
 
 
+@pytest.mark.slow
 def test_a_process_with_both_engines(
     start: Start, saved_models: SavedModels, tmp_path: Path
 ) -> None:

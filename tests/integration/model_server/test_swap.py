@@ -124,6 +124,7 @@ def test_versions_come_and_go(tmp_path: Path, threads: int) -> None:
         until(lambda: engines.alive() == 1, what="only the last version is in memory")
 
 
+@pytest.mark.slow
 def test_versions_come_and_go_under_batching(tmp_path: Path) -> None:
     write_version(tmp_path / "toy", 1)
     options = ServerOptions(

@@ -55,6 +55,7 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_model_although_one_is_restarted(start, tmp_path):
     work = tmp_path / "work"
     command = [

@@ -23,6 +23,8 @@ from tests.manifests import (
     rendered,
 )
 
+pytestmark = pytest.mark.slow
+
 # kubernetes-validate knows releases up to its own version.
 OLDEST, NEWEST = "1.30", "1.37"
 CHECKS = ["checkov==3.3.30", f"kubernetes-validate=={NEWEST}.0"]

@@ -12,6 +12,7 @@ def run(*arguments):
     return CliRunner().invoke(cli, ["train", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_from_its_own_file(tmp_path):
     first = run("logistic", "--workdir", tmp_path, "--seed", 5, "--tensorboard", *SMALL)
     assert first.exit_code == 0, first.output

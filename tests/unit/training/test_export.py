@@ -181,6 +181,7 @@ def test_training_on_other_tensors_than_servers_make_is_found(exported):
         verify(exported.folder, toys.plain_model()[0], exported.contract, skewed)
 
 
+@pytest.mark.slow
 def test_two_processes_publish_two_versions_that_know_their_number(tmp_path):
     command = [sys.executable, "-c", PUBLISH_ONE, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:

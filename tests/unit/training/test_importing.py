@@ -96,6 +96,7 @@ def test_an_image_classifier_predicts_as_before(tmp_path, suffix):
         ],
     ],
 )
+@pytest.mark.slow
 def test_pixels_reach_the_model_as_it_was_trained(tmp_path, pixels, expected):
     model = image_model(scale=False, classes=2)
     imported = publish(save(model, tmp_path / "m.keras"), tmp_path, pixels=pixels)

@@ -174,6 +174,7 @@ def require_whole(folder: Path) -> None:
         assert len(check_manifest(folder / str(version)).files) == FILES
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     folder = tmp_path / "models" / "toy"
     chance = random.Random(20)
@@ -221,6 +222,7 @@ def test_a_disk_that_is_full_at_the_end(tmp_path, monkeypatch, step):
     assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_an_export_that_runs_out_of_room(tmp_path):
     """Space for the smaller files only, so that TensorFlow fails while writing."""
     command = [sys.executable, "-c", TRAIN_ON_A_SMALL_DISK, tmp_path]

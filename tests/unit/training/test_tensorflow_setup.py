@@ -50,6 +50,7 @@ def require_same(folder, alone):
             np.testing.assert_allclose(got[name], expected[name], atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_worker_processes_learn_the_same_as_one(alone, tmp_path):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     folders = [tmp_path / str(index) for index in range(2)]
@@ -63,6 +64,7 @@ def test_two_worker_processes_learn_the_same_as_one(alone, tmp_path):
         require_same(folder, alone)
 
 
+@pytest.mark.slow
 def test_two_devices_learn_the_same_as_one(alone, tmp_path):
     finish(start(tmp_path, 2, *BOTH, "keras:cnn"))
     require_same(tmp_path, alone)

@@ -311,6 +311,7 @@ def test_versions_are_batched_by_the_servers_parameters(tmp_path: Path) -> None:
     assert version_parameters(options(), tmp_path) == PARAMETERS.queue
 
 
+@pytest.mark.slow
 def test_nothing_remains_of_unloaded_versions(tmp_path: Path) -> None:
     threads = threading.active_count()
     load = VersionLoader(ServerOptions((), batching=options()))
