@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """Set what all tests need."""
-    # A busy machine is slow, which is no failure.
+    # A busy machine is slow, which is no failure. `make fuzz` tries more examples.
     slow = [HealthCheck.too_slow]
-    settings.register_profile("any speed", deadline=None, suppress_health_check=slow)
+    settings.register_profile(
+        "any speed", deadline=None, suppress_health_check=slow, max_examples=50
+    )
     settings.load_profile("any speed")
     # Ctrl-C works even if a shell started the tests in the background, as in child processes.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -51,8 +53,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files, so that no process waits for another at the end."""
-    items.sort(key=lambda item: item.path.parent.name != "training")
+    """Start with the longest files, so that no process waits for another at the end.
+
+    Those that build an image start, too: others would wait for it meanwhile.
+    """
+    first = ("containers/test_gateway.py", "containers/test_model_server.py")
+    items.sort(
+        key=lambda item: (
+            item.path.parent.name != "training" and not item.path.as_posix().endswith(first)
+        )
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -64,6 +64,7 @@ def test_serves_a_model_of_an_image_volume(engine, model_server_image, trained_m
         (["cnn"], "cannot access '/models/logistic'"),
     ],
 )
+@pytest.mark.slow
 def test_is_not_built_without_its_models(engine, trained_models, tmp_path, models, complaint):
     for model in models:
         shutil.copytree(trained_models.workdir / "models" / model, tmp_path / model)
@@ -71,6 +72,7 @@ def test_is_not_built_without_its_models(engine, trained_models, tmp_path, model
         engine.build(ROOT / "Dockerfile.cpu", "model-server", f"--build-context=models={tmp_path}")
 
 
+@pytest.mark.slow
 def test_is_not_built_with_a_model_that_was_changed(engine, trained_models, tmp_path):
     shutil.copytree(trained_models.workdir / "models", tmp_path, dirs_exist_ok=True)
     (tmp_path / "cnn" / "1" / "model.tflite").write_bytes(b"something else")

@@ -333,6 +333,7 @@ def cluster(folder, pytestconfig, trained_models) -> Iterator[Cluster]:
         cluster.close()
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_canary(cluster):
     steps = iter(commands(WALKTHROUGH).values())
     outputs = [cluster.run(command) for _ in range(3) for command in next(steps)]

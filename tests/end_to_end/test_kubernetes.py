@@ -125,6 +125,7 @@ def test_a_canary_gets_its_share(start_pods, trained_models, tmp_path, digit):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more than one address of this machine")
+@pytest.mark.slow
 def test_a_rollout_of_the_model_server_loses_no_request(start_pods, digit):
     """The headless service adds the new pod, then removes the old one, which stops once unused."""
     pods = start_pods(*EMBEDDED)
@@ -173,6 +174,7 @@ def unused(server, calls):
     return calls(server) == before
 
 
+@pytest.mark.slow
 def test_models_come_from_a_bucket(start_pods, trained_models, request, tmp_path):
     """New pods serve the versions that the settings list, whatever is added to the bucket."""
     documents = manifests("embedded", ("model-storage-s3",))

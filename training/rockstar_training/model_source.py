@@ -202,8 +202,9 @@ def _checked_h5(path: Path, folder: Path, *, allow_code: bool) -> Path:
         config = json.loads(text)
     except ValueError as error:
         raise ImportModelError(f"{path}: its model_config is not JSON: {error}") from error
-    kinds = {each.get("class_name") for each in _objects(config)}
-    if not allow_code and kinds & {"Lambda", "__lambda__"}:
+    # A file may have any value there, a list, too.
+    kinds = [each.get("class_name") for each in _objects(config)]
+    if not allow_code and ("Lambda" in kinds or "__lambda__" in kinds):
         raise _has_code(path)
     if not _drop_obsolete(config):
         return path

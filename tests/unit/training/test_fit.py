@@ -120,6 +120,7 @@ def test_ctrl_c_stops_it_with_a_sentence(tmp_path, monkeypatch):
         trained(config, None, interrupt)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_like_one_that_was_not(tmp_path):
     config = config_for("mlp", patience=5, **DROPOUT)
     epochs: list[Epoch] = []

@@ -369,6 +369,15 @@ def test_the_version_of_keras_that_wrote_a_file_is_named(tmp_path):
         publish(tmp_path / "m.keras", tmp_path)
 
 
+def test_a_class_without_a_name_is_an_error(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = '{"class_name": ["Lambda"]}'
+    with pytest.raises(TrainingError, match="cannot be loaded by Keras"):
+        publish(tmp_path / "m.h5", tmp_path)
+
+
 def test_weights_alone_are_no_model(tmp_path):
     image_model().save_weights(tmp_path / "m.weights.h5")
     with pytest.raises(TrainingError, match="holds weights without a model"):
