@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.images, pytest.mark.slow]
 ASK = """
 import sys, time, urllib.error, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), {"Content-Type": "image/png"})
-for attempts_left in range(9, -1, -1):
+for attempts_left in range(59, -1, -1):
     try:
         sys.stdout.write(urllib.request.urlopen(request, timeout=20).read().decode())
         break
