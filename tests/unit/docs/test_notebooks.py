@@ -4,6 +4,9 @@ import ast
 import json
 import re
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -67,3 +70,18 @@ def test_links_lead_somewhere(path):
 def test_nothing_is_loaded_from_the_network(path):
     sources = "".join("".join(cell["source"]) for cell in cells(path, "code"))
     assert not re.search(r"https?://|!pip|%pip", sources)
+
+
+@each_notebook
+def test_what_they_use_of_the_project_exists(path):
+    code = cells(path, "code")
+    sources = ["".join(cell["source"]) for cell in code]
+    sources += [cell["metadata"].get("solution", "") for cell in code]
+    found: dict[str, Any] = {}
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        match node:
+            case ast.ImportFrom(module=str(module)) if module.startswith("rockstar_"):
+                found |= {each.name: resolve_name(f"{module}.{each.name}") for each in node.names}
+            case ast.Attribute(value=ast.Name(id=name)) if isinstance(found.get(name), ModuleType):
+                assert hasattr(found[name], node.attr), f"{name}.{node.attr}"
+    assert found

@@ -42,7 +42,8 @@ TERRAIN = LinearSegmentedColormap.from_list("terrain", list(SEQUENTIAL(np.linspa
 DIVERGING = LinearSegmentedColormap.from_list("diverging", [BLUE, PAPER, ORANGE])
 
 _TICKS = {"color": MUTED, "labelcolor": INK, "labelsize": SMALL}
-_STYLE: dict[Any, Any] = {
+# matplotlib's settings.
+STYLE: dict[Any, Any] = {
     "figure.dpi": DOTS_PER_INCH,
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
@@ -125,7 +126,7 @@ def png(draw: Callable[[], Figure]) -> bytes:
     buffer = io.BytesIO()
     # With TensorFlow loaded, NumPy sometimes reports overflows in products of small numbers.
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-    with warnings.catch_warnings(), matplotlib.rc_context(_STYLE), quiet:
+    with warnings.catch_warnings(), matplotlib.rc_context(STYLE), quiet:
         # The font may lack the script of a name; the page and the tables show it anyway.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         # Unlike Figure.savefig, it draws once.
