@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def pytest_configure() -> None:
     """Set what all tests need."""
-    # A busy machine is slow, which is no failure. `make fuzz` tries more examples.
+    # A busy machine is slow, which is no failure. Half of the default number of examples, for time.
     slow = [HealthCheck.too_slow]
     settings.register_profile(
         "any speed", deadline=None, suppress_health_check=slow, max_examples=50
