@@ -12,7 +12,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -51,6 +51,10 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 # Excel's declaration of the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
+_LINE_ENDS = re.compile(r"\r\n?|\n")
+_COMMENTS = re.compile(r"(?:\s*#[^\r\n]*(?:\r\n?|\n))+")
+# Delimiters and spaces of lines without values, and an old end-of-file mark.
+_BLANK = " \t\r\n;,|\x1a"
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 UNNAMED = "Unnamed: "
 MARK = "\ufeff"
@@ -83,6 +87,8 @@ class CsvTable(msgspec.Struct, frozen=True):
         lines: of the file, where each row ends.
         decimal: the decimal sign of its numbers, "." or ","; None if they do not show it.
         renamed: names of columns that were numbered because the header repeats a name.
+        repeated: lines that repeat the header, of joined files; they are no rows.
+        above: the number of lines above the header.
     """
 
     names: list[str]
@@ -91,6 +97,94 @@ class CsvTable(msgspec.Struct, frozen=True):
     encoding: str
     decimal: str | None
     renamed: list[str]
+    repeated: list[int]
+    above: int
+
+
+class CsvReader:
+    """Reads the header of a CSV file, and then one row after the other.
+
+    Attributes:
+        names, decimal, renamed: as of CsvTable; by the sample.
+        repeated: as of CsvTable; of the rows read so far.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[str],
+        dialect: Dialect,
+        above: int,
+        field: str,
+        *,
+        doubt: str = "",
+        sample: int | None = None,
+    ) -> None:
+        """Read the header and a sample of rows.
+
+        Args:
+            lines: of the file, with their ends.
+            dialect: of the file.
+            above: number of lines above the header.
+            field: name of the file in errors.
+            doubt: a hint for errors, see `encoding_hint`.
+            sample: number of rows that decide about names and decimal sign; None: all.
+
+        Raises:
+            InvalidInputError: there is no header, or it is not CSV.
+        """
+        lines = iter(lines)
+        for _ in range(above):
+            next(lines, None)
+        self._field, self._doubt = field, doubt
+        self._records = _records(dialect.reader(lines), above, field, doubt)
+        _, header = next(self._records, (0, None))
+        if header is None:
+            raise InvalidInputError(field, expected="a header row with column names", got="no rows")
+        if isinstance(header, InvalidInputError):
+            raise header
+        self._header = [name.strip() for name in header]
+        self.repeated: list[int] = []
+        self._first = [*islice(self._without_headers(), sample)]
+        rows = [row for _, row in self._first if not isinstance(row, InvalidInputError)]
+        self.names = name_columns(self._header, rows)
+        self._longer = 2 * sum(len(row) > len(self.names) for row in rows) > len(rows)
+        self.decimal = find_decimal(rows, dialect)
+        given = {*self._header}
+        made_up = (name for name in self.names if name not in given)
+        self.renamed = [name for name in made_up if not name.startswith(UNNAMED)]
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
+        """Yield the line where each row ends, and its texts, as many as names, or its error."""
+        for line, row in chain(self._first, self._without_headers()):
+            yield line, row if isinstance(row, InvalidInputError) else self._fit(row, line)
+
+    def _without_headers(self) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
+        for line, row in self._records:
+            if isinstance(row, list) and [*map(str.strip, row)] == self._header:
+                self.repeated.append(line)
+            else:
+                yield line, row
+
+    def _fit(self, row: list[str], line: int) -> list[str] | InvalidInputError:
+        """Check the length of a row, and drop empty values at its end that have no column."""
+        width = len(self.names)
+        if len(row) == width:
+            return row
+        if len(row) > width and not any(cell.strip() for cell in row[width:]):
+            return row[:width]
+        hint = "an empty value needs its delimiter too"
+        if len(row) > width:
+            hint = "put a value that contains the delimiter between double quotes"
+            if self._longer:
+                hint = (
+                    "the first line must have the names of all columns: delete the lines above it"
+                )
+        return InvalidInputError(
+            self._field,
+            expected=f"{width} values, as in the header",
+            got=f"{len(row)} in line {line}",
+            hint="; ".join(filter(None, (hint, self._doubt))),
+        )
 
 
 class CsvOptions(TypedDict, total=False):
@@ -127,28 +221,26 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
     if max_cells is not None and (cells := text.count(dialect.delimiter)) > max_cells:
         expected = f"at most {max_cells:,} values"
         raise TooLargeError(field, expected=expected, got=f"{cells:,}", hint="send fewer rows")
-    longer = False
-    try:
-        (_, header), *numbered = _records(text, dialect, above, field, options.get("most"))
-        names = name_columns(header, [row for _, row in numbered])
-        longer = 2 * sum(len(row) > len(names) for _, row in numbered) > len(numbered)
-        rows = [fit_row(row, names, field, f" in line {line}") for line, row in numbered]
-    except InvalidInputError as error:
-        # In other encodings, bytes of letters look like delimiters and quotes.
-        doubt = "" if encoding else encoding_hint(found)
-        if not (longer or doubt) or isinstance(error, TooLargeError):
-            raise
-        title = "the first line must have the names of all columns: delete the lines above it"
-        hint = "; ".join(filter(None, (title if longer else error.hint, doubt)))
-        raise InvalidInputError(field, expected=error.expected, got=error.got, hint=hint) from error
-    in_header = {name.strip() for name in header}
+    lines, doubt = io.StringIO(text, newline=""), "" if encoding else encoding_hint(found)
+    reader = CsvReader(lines, dialect, above, field, doubt=doubt, sample=options.get("most"))
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    for line, row in islice(reader, options.get("most")):
+        if isinstance(row, InvalidInputError):
+            raise row
+        rows.append(row)
+        numbers.append(line)
     return CsvTable(
-        names,
-        rows,
-        lines=[line for line, _ in numbered],
-        encoding=found,
-        decimal=find_decimal(rows, dialect),
-        renamed=[n for n in names if not (n in in_header or n.startswith(UNNAMED))],
+        *(
+            reader.names,
+            rows,
+            numbers,
+            found,
+            reader.decimal,
+            reader.renamed,
+            reader.repeated,
+            above,
+        )
     )
 
 
@@ -233,11 +325,12 @@ def find_encoding(data: bytes, field: str) -> str:
 
 
 def find_dialect(text: str) -> tuple[Dialect, int]:
-    """Detect the dialect of a text that starts with a header, and the number of lines above it.
+    """Detect the dialect of a CSV file by its beginning, and the number of lines above the header.
 
     A delimiter fits if it splits the header into two or more names, and the rows like the header.
     The first of _DELIMITERS that fits the most rows is chosen; a comma if none fits. Excel may
-    declare it in a line above the header: "sep=;".
+    declare it in a line above the header: "sep=;". Lines that start with "#" above the header are
+    comments, unless one has as many values as the rows, and is followed by rows: it is the header.
     """
     sep = _SEP.match(text)
     if sep is not None:
@@ -246,6 +339,22 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
     if len(text) >= SAMPLE_SIZE:
         # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
+    found = _COMMENTS.match(sample)
+    if found is None or not sample[found.end() :].strip():
+        return _best_dialect(sample), 0
+    below = sample[found.end() :]
+    dialect = _best_dialect(below)
+    comments = _LINE_ENDS.split(found[0])[:-1]
+    rows = [row for row in _sample_rows(dialect, below, 2) if row]
+    has_numbers = [any(parse_number(cell.strip()) is not None for cell in row) for row in rows]
+    if has_numbers != [False, True]:
+        for above, line in enumerate(comments):
+            if line.strip() and len(*_sample_rows(dialect, line, 1)) == len(rows[0]):
+                return dialect, above
+    return dialect, len(comments)
+
+
+def _best_dialect(sample: str) -> Dialect:
     best, dialect = (0.0, False), Dialect(",")
     escapes = (None, "\\") if '\\"' in sample else (None,)
     for escape, delimiter in product(escapes, filter(sample.__contains__, _DELIMITERS)):
@@ -254,12 +363,15 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
             best, dialect = fit, tried
         if fit == (1.0, True):
             break
-    return dialect, 0
+    return dialect
 
 
 def is_table(text: str) -> bool:
     """Whether a text looks like a CSV file: a header, and rows of as many values."""
-    return "\n" in text and _fit(find_dialect(text)[0], text[:SAMPLE_SIZE])[0] > 0.9
+    if "\n" not in text:
+        return False
+    dialect, above = find_dialect(text)
+    return _fit(dialect, text[:SAMPLE_SIZE].split("\n", above)[-1])[0] > 0.9
 
 
 def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
@@ -301,40 +413,6 @@ def name_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     return names
 
 
-def fit_row(row: list[str], names: Sequence[str], field: str, where: str = "") -> list[str]:
-    """Check the length of a row, and drop empty values at its end that have no column.
-
-    Args:
-        row: a record.
-        names: of the columns.
-        field: name of the row or the file in errors.
-        where: the place of the row, for errors: " in line 3".
-    """
-    width = len(names)
-    if len(row) < width or any(cell.strip() for cell in row[width:]):
-        raise InvalidInputError(
-            field,
-            expected=f"{width} values, as in the header",
-            got=f"{len(row)}{where}",
-            hint="put a value that contains the delimiter between double quotes"
-            if len(row) > width
-            else "an empty value needs its delimiter too",
-        )
-    return row[:width]
-
-
-def read_records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
-    """Yield the records that are not empty, and the error of each that is not CSV."""
-    while True:
-        try:
-            if record := next(reader):
-                yield record
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield error
-
-
 def _has_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
     """Whether each row begins with a name: a different text, or the number of the row."""
     if any(len(row) != width + 1 for row in rows) or not any(row[-1].strip() for row in rows):
@@ -347,17 +425,15 @@ def _has_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
     return len(rows) > 1 and start in (0, 1) and numbers == [start + n for n in range(len(rows))]
 
 
-def _drop_empty_end(text: str) -> str:
-    """Drop lines at the end that are all delimiters, as spreadsheets write them."""
-    end = len(text.rstrip(" \t\r\n;,|"))
-    line = re.compile(r"[\r\n]").search(text, end)
-    return text if line is None else text[: line.start()] + "\n"
+def _sample_rows(dialect: Dialect, text: str, most: int) -> list[list[str]]:
+    """The first records of a text, of which those that are not CSV are empty."""
+    records = _records(dialect.reader(io.StringIO(text, newline="")), 0, "", "")
+    return [row if isinstance(row, list) else [] for _, row in islice(records, most)]
 
 
 def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
     """Rate a dialect: the share of records as long as the header, and whether it has no escape."""
-    records = islice(read_records(dialect.reader(io.StringIO(sample, newline=""))), _SAMPLE + 1)
-    counts = [0 if isinstance(each, csv.Error) else len(each) for each in records]
+    counts = [len(row) for row in _sample_rows(dialect, sample, _SAMPLE + 1)]
     if not counts or counts[0] < 2:
         return 0.0, False
     # Spaces are between words and colons in times, so both must fit better.
@@ -372,30 +448,28 @@ def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
 
 
 def _records(
-    text: str, dialect: Dialect, above: int, field: str, most: int | None
-) -> list[tuple[int, list[str]]]:
-    """The header and up to `most` records that are not empty, each with its line number."""
-    lines = io.StringIO(text, newline="")
-    for _ in range(above):
-        lines.readline()
-    reader = dialect.reader(lines)
-    records: list[tuple[int, list[str]]] = []
+    reader: Any, above: int, field: str, doubt: str
+) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
+    """Yield the records that are not empty, or why they are not CSV, and the line of their end."""
     end = above
-    try:
-        for row in reader:
-            end = reader.line_num + above
-            if row:
-                records.append((end, row))
-                if most is not None and len(records) > most:
-                    break
-    except csv.Error as error:
-        last = reader.line_num + above
-        hint = f"a quotation mark in line {end + 1} is not closed" if last > end + 1 else ""
-        got = f"line {last}: {error}"
-        raise InvalidInputError(field, expected="a CSV file", got=got, hint=hint) from error
-    if not records:
-        raise InvalidInputError(field, expected="a header row with column names", got="no rows")
-    return records
+    while True:
+        record: list[str] | InvalidInputError
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            last = reader.line_num + above
+            hint = f"a quotation mark in line {end + 1} is not closed" if last > end + 1 else ""
+            record = InvalidInputError(
+                field,
+                expected="a CSV file",
+                got=f"line {last}: {error}",
+                hint="; ".join(filter(None, (hint, doubt))),
+            )
+        end = reader.line_num + above
+        if record:
+            yield end, record
 
 
 def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
@@ -416,8 +490,24 @@ def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     if "\0" in text:
         line = _line(text[: text.index("\0")].encode())
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
-    # \x1a is an old end-of-file mark.
-    return _drop_empty_end(text.removesuffix("\x1a")), encoding
+    # Spreadsheets write lines at the end that are all delimiters.
+    end = _LINE_ENDS.search(text, len(text.rstrip(_BLANK)))
+    return text if end is None else text[: end.end()], encoding
+
+
+def plain_lines(file: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a file that is not read as a whole, as `read_table` takes them.
+
+    They have no byte order marks, and those at the end that are all delimiters are left out.
+    """
+    blank: list[str] = []
+    for line in file:
+        if not line.strip(_BLANK):
+            blank.append(line)
+            continue
+        yield from blank
+        blank.clear()
+        yield line.replace(MARK, "")
 
 
 def _invalid_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:

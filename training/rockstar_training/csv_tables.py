@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
-from rockstar_contract.csv_rows import UNNAMED, encoding_hint, read_table
+from rockstar_contract.csv_rows import encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import (
     ISO,
@@ -319,26 +319,20 @@ def _read_files(
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except InvalidInputError as error:
             raise DataError(str(error)) from error
-        # Files that were joined repeat their header; names that it lacks were made up.
-        header = [
-            (place, name)
-            for place, name in enumerate(file.names)
-            if not (name in file.renamed or name.startswith(UNNAMED))
-        ]
-        cells = [[text.strip() for text in row] for row in file.rows]
-        kept = [any(row[place] != name for place, name in header) for row in cells]
-        if not any(kept):
+        lines = file.lines
+        if not lines:
             raise DataError(f"{path}: expected rows below the header, got none")
         digest.update(data)
         hint = encoding_hint(file.encoding)
-        lines = [*compress(file.lines, kept)]
-        if repeated := len(kept) - len(lines):
+        if file.above:
+            rows.notes.append(f"{path.name}: lines above the header are left out: {file.above}")
+        if file.repeated:
             rows.notes.append(
-                f"{path.name}: lines that repeat the header are left out: {repeated}, the first is "
-                f"line {file.lines[kept.index(False)]}"
+                f"{path.name}: lines that repeat the header are left out: {len(file.repeated)}, "
+                f"the first is line {file.repeated[0]}"
             )
-        columns = zip(file.names, zip(*compress(cells, kept), strict=True), strict=True)
-        found = {name: [*texts] for name, texts in columns}
+        columns = zip(file.names, zip(*file.rows, strict=True), strict=True)
+        found = {name: [text.strip() for text in texts] for name, texts in columns}
         rows.parts += [part] * len(lines)
         if part == TRAIN:
             rows.names, rows.decimal, rows.hint = file.names, file.decimal, hint

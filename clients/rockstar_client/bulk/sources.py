@@ -6,7 +6,6 @@ memory.
 """
 
 import bz2
-import csv
 import gzip
 import hashlib
 import io
@@ -20,7 +19,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -41,13 +39,11 @@ from rockstar_contract.csv_rows import (
     GZIP,
     MARK,
     SAMPLE_SIZE,
+    CsvReader,
     encoding_hint,
-    find_decimal,
     find_dialect,
     find_encoding,
-    fit_row,
-    name_columns,
-    read_records,
+    plain_lines,
     text_row,
 )
 from rockstar_contract.errors import InvalidInputError
@@ -398,43 +394,41 @@ def _table_items(name: str, file: BinaryIO | None = None, stamp: str = "") -> It
 
 
 def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
-    head = file.read(SAMPLE_SIZE)
-    file.seek(0)
-    if len(head) == SAMPLE_SIZE:
-        # Drop the line that was cut, perhaps within a character.
-        head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
-    encoding = find_encoding(head, path)
+    encoding = _find_encoding(path, file)
     # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
         dialect, above = find_dialect(text.read(SAMPLE_SIZE).removeprefix(MARK))
         text.seek(0)
-        for _ in range(above):
-            text.readline()
-        start = (line.removeprefix(MARK) for line in islice(text, 1))
-        found = read_records(dialect.reader(chain(start, text)))
-        records = (each for each in found if isinstance(each, csv.Error) or any(each))
-        header = next(records, None)
-        if header is None:
-            raise InvalidInputError(path, expected="a header row with column names", got="no rows")
-        if isinstance(header, csv.Error):
-            raise InvalidInputError(path, expected="a row of CSV", got=str(header))
-        first = list(islice(records, _SAMPLE_ROWS))
-        sample = [record for record in first if not isinstance(record, csv.Error)]
-        names, hint = tuple(name_columns(header, sample)), encoding_hint(encoding)
-        decimal = find_decimal(sample, dialect)
-        for number, record in enumerate(chain(first, records), start=1):
+        lines, hint = plain_lines(text), encoding_hint(encoding)
+        reader = CsvReader(lines, dialect, above, path, doubt=hint, sample=_SAMPLE_ROWS)
+        names = tuple(reader.names)
+        for number, (_, cells) in enumerate(reader, start=1):
             name = f"{path}:{number}"
-            if isinstance(record, csv.Error):
-                yield wrong_item(name, "a row of CSV", str(record))
+            if isinstance(cells, InvalidInputError):
+                yield failing_item(name, cells)
                 continue
             try:
-                cells = fit_row(record, names, name)
                 "".join(cells).encode()
             except UnicodeEncodeError:
                 yield wrong_item(name, "UTF-8", "other bytes")
-            except InvalidInputError as error:
-                yield failing_item(name, error)
             else:
-                row = text_row(names, cells, decimal, hint)
+                row = text_row(names, cells, reader.decimal, hint)
                 yield Item(name, stamp, sum(map(len, cells)) + len(names), names, _constant(row))
+
+
+def _find_encoding(path: str, file: BinaryIO) -> str:
+    """Detect the encoding by the start of a file, or by its first lines that are not ASCII."""
+    encoding, rest = "", b""
+    while chunk := file.read(SAMPLE_SIZE):
+        lines, rest = rest + chunk, b""
+        if len(chunk) == SAMPLE_SIZE:
+            # Not the line that was cut, perhaps within a character.
+            end = max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1
+            lines, rest = lines[:end], lines[end:]
+        if not encoding or not lines.isascii():
+            encoding = find_encoding(lines, path)
+        if not (encoding == "utf-8" and lines.isascii()):
+            break
+    file.seek(0)
+    return encoding or "utf-8"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rockstar_contract.csv_rows import read_rows, read_table, write_rows
+from rockstar_contract.csv_rows import is_table, read_rows, read_table, write_rows
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.tables import TextRow
 from tests.spreadsheets import NAMES
@@ -66,6 +66,23 @@ def test_delimiters_line_ends_and_encodings(delimiter, end, encoding):
 def test_csv_variants(text, names, rows):
     table = read_table(text.encode(), "file")
     assert (table.names, table.rows) == (names, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "above"),
+    [
+        ("# made by x\n\n# on: Monday, in Rome\na;b\n1,5;2\n", ["a", "b"], 3),
+        ("# a, b and c\r\n# see d\r\na,b,c\r\nx,1,2\r\n", ["a", "b", "c"], 2),
+        ("# by numpy\n# a,b\n1,2\n3,4\n", ["# a", "b"], 1),
+        ("##vcf\n#CHROM\tPOS\nchr1\t12\nchr2\t13\n", ["#CHROM", "POS"], 1),
+        ("#id,color\n#1,red\n2,blue\n", ["#id", "color"], 0),
+        ("#id,color\n#1,red\n", ["#id", "color"], 0),
+    ],
+)
+def test_comments_above_the_header(text, names, above):
+    table = read_table(text.encode(), "file")
+    assert (table.names, table.above) == (names, above)
+    assert is_table(text)
 
 
 @pytest.mark.parametrize(

@@ -245,10 +245,10 @@ def test_rows_of_tables_and_invalid_rows(tmp_path):
     assert [item.name for item in found] == [f"{path}:{row}" for row in range(1, 6)]
     assert [content(item) for item in found] == [
         {"n": "1", "m": "2"},
-        "2 values, as in the header | 1",
+        "2 values, as in the header | 1 in line 4",
         {"n": "4;", "m": "x"},
         "UTF-8 | other bytes",
-        "a row of CSV | unexpected end of data",
+        "a CSV file | line 7: unexpected end of data",
     ]
     assert {item.columns for item in found if isinstance(content(item), dict)} == {("n", "m")}
 
@@ -269,13 +269,20 @@ def test_an_invalid_table_is_one_failed_item(tmp_path, data, message):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_rows_are_read_as_the_gateway_reads_them(tmp_path, encoding):
-    text = "sep=;\nGröße, cm;a;a;\n1,5;2;3;\n2,5;;4;\n".encode(encoding)
+    text = "sep=;\nGröße, cm;a;a;\n1,5;2;3;\n\nGröße, cm;a;a;\n2,5;;4;\n;;;\n".encode(encoding)
     for name, data in (("t.csv", text), ("u.csv.gz", gzip.compress(text))):
         (tmp_path / name).write_bytes(data)
         rows = [item.read() for item in items(tmp_path / name)]
         assert rows == read_rows(data, "file")
         assert [row.decimal for row in rows] == [",", ","]
         assert rows[1] == {"Größe, cm": "2,5", "a": "", "a.1": "4"}
+
+
+def test_the_first_letters_that_are_not_ascii_decide_about_the_encoding(tmp_path):
+    rows = "a,b\n" + "1,x\n" * 140_000
+    for encoding in ("cp1252", "utf-8"):
+        (tmp_path / "t.csv").write_bytes((rows + "2,größe\n").encode(encoding))
+        assert items(tmp_path / "t.csv")[-1].read() == {"a": "2", "b": "größe"}
 
 
 def test_large_files_with_lines_that_end_with_cr(tmp_path):
