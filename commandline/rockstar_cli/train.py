@@ -181,6 +181,8 @@ def train(
     examples than the served one, beyond the 95 % confidence interval, it is published as held-N and
     not served, unless --serve-anyway is given; rockstar promote serves it later.
     """
+    if model is None and mlflow in CHOICES["model"]:
+        model, mlflow = mlflow, ""  # of "--mlflow cnn", which has no URI
     if config is not None:
         chosen = read_config(config, model=model, **settings)
     elif model is not None:

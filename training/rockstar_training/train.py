@@ -13,7 +13,7 @@ from rockstar_contract.contract import Contract, TableInput
 from rockstar_training import contract_builder, networks, prepared_data
 from rockstar_training.augmentation import augmentation_for, score_threshold
 from rockstar_training.config import TrainConfig
-from rockstar_training.errors import ConfigError, TrainingError
+from rockstar_training.errors import ConfigError, StoppedError, TrainingError
 from rockstar_training.evaluation import (
     Predictor,
     TestPredictions,
@@ -96,6 +96,7 @@ def train_and_evaluate(
     Raises:
         TrainingError: the data cannot be used, the folder cannot be written, a different model is
             served under this name, or the export does not read back; the message says which.
+        StoppedError: interrupted by Ctrl-C during the training or, after publishing, the report.
     """
     if not is_chief():
         raise TrainingError("this process is not the chief of TF_CONFIG's workers: use take_part")
@@ -158,9 +159,13 @@ def train_and_evaluate(
         *fitted.notes,
         *majority_note(contract, test),
     )
-    report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
     with nullcontext() if tracking is None else tracking:  # a failure ends the run there, too
-        write_report(report, run)
+        try:
+            report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
+            write_report(report, run)
+        except KeyboardInterrupt as error:
+            place = f"{exported.folder} is published and complete"
+            raise StoppedError(f"Stopped: {place}, but its report was not written.") from error
     if tracking is not None:
         notes = (*notes, tracking.finish(contract, fitted.history, exported.folder, run, held))
     descent = outcome.descent if isinstance(outcome, Regressed) else None

@@ -68,6 +68,11 @@ def test_quantization_without_a_mode_is_dynamic(arguments, mode):
     assert (context.params["model"], context.params["quantize"]) == ("cnn", mode)
 
 
+def test_a_model_after_mlflow_is_not_its_uri():
+    done = run("--mlflow", "cnn", "--data", "nonsense")
+    assert (done.exit_code, "Error: data: expected" in done.output) == (2, True), done.output
+
+
 def test_a_table_as_people_have_it(tmp_path):
     """Decimal commas, missing values, an index, a date, codes, and a target of 0 and 1."""
     lines = [

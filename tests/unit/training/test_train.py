@@ -12,7 +12,7 @@ from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
 
 from rockstar_training.config import config_for, read_config
-from rockstar_training.errors import ConfigError, TrainingError
+from rockstar_training.errors import ConfigError, StoppedError, TrainingError
 from rockstar_training.prepared_data import prepare_data
 from rockstar_training.progress import Epoch, summarize
 from rockstar_training.train import cross_validate, train_and_evaluate
@@ -73,6 +73,16 @@ def test_record_of_the_run(tiny):
     assert right == pytest.approx(result.metrics["test_accuracy"])
     scores = np.array([row["score"] for row in rows], dtype=np.float32)
     np.testing.assert_array_equal(scores, result.test.outputs.max(axis=1))
+
+
+def test_ctrl_c_during_the_report_names_the_version_that_is_published(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rockstar_training.train.write_report", interrupted)
+    with pytest.raises(StoppedError, match=r"models/tiny/1 is published .* report was not written"):
+        train_and_evaluate(TINY, tmp_path)
+    assert (tmp_path / "models" / "tiny" / "1" / "manifest.json").is_file()
 
 
 def test_same_seed_same_model_in_another_version(tiny):
