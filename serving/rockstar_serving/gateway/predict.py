@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
@@ -275,20 +276,22 @@ def _describe(model: str) -> dict[str, Any]:
 
 
 def arguments(*names: str) -> Arguments:
-    """The arguments of the current URL; of repeated ones the first.
+    """The arguments of the current URL.
 
     Raises:
-        InvalidInputError: one has a name that is not in `names`.
+        InvalidInputError: one is repeated, or has a name that is not in `names`.
     """
     query = context().query
     if not query:
         return {}
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
-        given.setdefault(name, value)
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    given = dict(pairs)
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise InvalidInputError(unknown[0], expected=" or ".join(names), got=unknown[0])
+    if len(given) < len(pairs):
+        name, count = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise InvalidInputError(name, expected="one value in the URL", got=f"{count} values")
     return given
 
 

@@ -16,12 +16,14 @@ ANYWHERE = [
     ("verson=1", "verson"),
     ("label=", "label"),
     ("label=stable&version=1", "label"),
+    ("version=1&version=2", "version"),
 ]
 ARGUMENTS = {
     "/predict/toy": [
         *ANYWHERE,
         ("top=0", "top"),
         ("top=1.5", "top"),
+        ("top=3&strict=true&top=3", "top"),
         ("top=" + "9" * 5000, "top"),
         ("threshold=2", "threshold"),
         ("threshold=", "threshold"),
