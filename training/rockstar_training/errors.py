@@ -14,7 +14,7 @@ class DataError(TrainingError):
 
 
 class StoppedError(TrainingError):
-    """Interrupted by Ctrl-C; the message says where the training will continue or what is published."""
+    """Interrupted by Ctrl-C; the message says what continues later, or what is published."""
 
 
 class ExportError(TrainingError):
