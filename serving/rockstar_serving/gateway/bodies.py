@@ -25,8 +25,10 @@ from werkzeug.http import parse_options_header
 
 from rockstar_contract.csv_rows import (
     CSV_ENDINGS,
+    GZIP,
     SAMPLE_SIZE,
     SAVE_AS_CSV,
+    find_encoding,
     is_table,
     read_rows,
     spreadsheet_name,
@@ -200,10 +202,24 @@ def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExa
         return _json_examples(data, config)
     if data.startswith(_BASE64):
         return [NamedExample(field, _from_base64(data.decode(errors="replace"), field))]
-    if not _is_text(data):
-        return _file(data, field, config)
-    table = is_table(data[:SAMPLE_SIZE].decode(errors="ignore"))
-    return _rows(data, field, config, "utf-8") if table else []
+    if data.startswith(GZIP):
+        return _rows(data, field, config, None)
+    encoding = _encoding(data)
+    if encoding and is_table(data[:SAMPLE_SIZE].decode(encoding, errors="ignore")):
+        return _rows(data, field, config, "utf-8" if encoding == "utf-8" else None)
+    return [] if encoding == "utf-8" else _file(data, field, config)
+
+
+def _encoding(data: bytes) -> str:
+    """The encoding of bytes that may be text; empty if they are an image or array file."""
+    if _is_text(data):
+        return "utf-8"
+    if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ""  # most files, found sooner than by decoding
+    try:
+        return find_encoding(data, "body")
+    except InvalidInputError:
+        return ""
 
 
 def _is_text(data: bytes) -> bool:

@@ -133,6 +133,7 @@ def test_csv_as_programs_write_it_is_the_same_rows(http, table, data, content_ty
     name = "rows.csv.gz" if data[:2] == b"\x1f\x8b" else "rows.csv"
     response = http.post("/predict/toy", data={"file": (io.BytesIO(data), name)})
     np.testing.assert_array_equal(table.batches[1], table.batches[0])
+    assert http.post("/predict/toy", data=data).status_code == 200
 
 
 @pytest.mark.parametrize(
