@@ -71,6 +71,7 @@ class ImageFolder:
     label_names: tuple[str, ...]  # names of the class folders with images, sorted
     channels: int  # 1 if all images are gray, else 3
     size: int  # a side that suits most of the images, at most 64
+    pixels: tuple[bytes, ...]  # a digest of each file's pixels
     sha256: str  # of the files and their labels, hexadecimal
     skipped: tuple[str, ...]  # a phrase for each file and folder that is not used
     split: Split | None  # if subfolders are splits
@@ -100,6 +101,7 @@ class _Properties:
     """Properties of a file; `problem` is empty if it can be used."""
 
     digest: bytes = b""
+    pixels: bytes = b""
     color: bool = False
     side: int = 0
     problem: str = ""
@@ -143,6 +145,7 @@ def scan_folder(
         label_names=label_names,
         channels=3 if any(file.color for _, file in usable) else 1,
         size=min(max(side, _SMALLEST_SIZE), _DEFAULT_SIZE),
+        pixels=tuple(file.pixels for _, file in usable),
         sha256=_hash(labels, [file for _, file in usable]),
         skipped=tuple(map(utf8_name, skipped)),
         split=split,
@@ -443,10 +446,6 @@ def _split(
             "The validation folder is held out for the test, as there is no test folder; training "
             "is watched with images of the training folder."
         )
-    known = {usable[place][1].digest for place in train}
-    both = sum(usable[place][1].digest in known for place in test)
-    if both:
-        notes.append(f"{both} of {len(test)} test images are training images too.")
     return Split(train, validation, test), notes
 
 
@@ -492,7 +491,8 @@ def _examine(path: Path) -> _Properties:
         red, green, blue = np.moveaxis(pixels, 2, 0)
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         color = bool(spread.max() > _COLOR_DIFFERENCE)
-    return _Properties(hashlib.sha256(data).digest(), color, max(pixels.shape[:2]))
+    digest, content = hashlib.sha256(data).digest(), hashlib.sha256(pixels.tobytes()).digest()
+    return _Properties(digest, content, color, max(pixels.shape[:2]))
 
 
 def _in_threads(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:

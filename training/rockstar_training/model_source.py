@@ -35,7 +35,6 @@ _OTHERS = {
     **dict.fromkeys((".pt", ".pth"), "a PyTorch model"),
     **dict.fromkeys((".safetensors", ".ckpt"), "weights without a model"),
     ".onnx": "an ONNX model",
-    ".tflite": "a LiteRT file",
     ".pb": "a graph",
 }
 # Arguments of layers that Keras 2 and Teachable Machine write into .h5 files and Keras 3 rejects,
@@ -102,6 +101,12 @@ def _folder_of(path: Path) -> Path:
     if path.is_file():
         if path.name == _SAVED_MODEL:
             return path.parent
+        if path.suffix == ".tflite":
+            raise ImportModelError(
+                f"{path}: a contract cannot be added to a LiteRT file: import the .keras file or "
+                "SavedModel that it was converted from. Without a contract, rockstar serve runs it "
+                "from models/NAME/1/model.tflite, over /v1, /v2 and gRPC"
+            )
         kind = _OTHERS.get(path.suffix)
         what = f"it is {kind}, which is not loaded here" if kind else "it is neither"
         raise ImportModelError(

@@ -7,6 +7,7 @@ from files that are decoded on demand. Imports no TensorFlow.
 import hashlib
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,12 +21,14 @@ from rockstar_contract import contract
 from rockstar_contract.contract import Encoded, ImageInput, Statistics, TableInput
 from rockstar_contract.errors import name_first
 from rockstar_contract.images import encode_png
+from rockstar_contract.text_files import utf8_name
 from rockstar_training.config import CLASSIFIERS, DataSpec, TrainConfig, parse_data
 from rockstar_training.csv_tables import Table, TableExamples, fit_columns, read_csv
 from rockstar_training.datasets import known_input, load, prepare_images
 from rockstar_training.errors import ConfigError
 from rockstar_training.image_folders import (
     FolderExamples,
+    ImageFolder,
     folder_input,
     scan_corrections,
     scan_folder,
@@ -259,7 +262,7 @@ def _prepare_folder(spec: DataSpec, config: TrainConfig, fractions: Fractions) -
         split=split,
         labels=folder.label_names,
         sha256=folder.sha256,
-        notes=(*_skipped(folder.skipped), *folder.notes, *small),
+        notes=(*_skipped(folder.skipped), *folder.notes, *_duplicates(folder, split), *small),
         described=_STATISTICS_SAMPLE,
     )
 
@@ -308,6 +311,24 @@ def _prepare_known(spec: DataSpec, config: TrainConfig, fractions: Fractions) ->
         sha256=dataset.sha256,
         notes=_small_classes(dataset.label_names, dataset.labels, split),
     )
+
+
+def _duplicates(folder: ImageFolder, split: Split) -> list[str]:
+    """Note images that are tested but also learned, and images with several labels."""
+    notes, learned = [], {folder.pixels[place] for place in split.train}
+    both = sum(folder.pixels[place] in learned for place in split.test)
+    if both:
+        notes.append(
+            f"{both} of {len(split.test)} held-out images are training images too, pixel by pixel: "
+            "the accuracy on new images may be lower"
+        )
+    pairs = set(zip(folder.pixels, folder.labels.tolist(), strict=True))
+    labels = Counter(pixels for pixels, _ in pairs)
+    several = [place for place, pixels in enumerate(folder.pixels) if labels[pixels] > 1]
+    if several:
+        example = utf8_name(str(folder.files[several[0]]))
+        notes.append(f"{len(several)} images are in several classes, such as {example}")
+    return notes
 
 
 def _path(text: str | None) -> Path | None:

@@ -183,12 +183,6 @@ def test_classes_missing_from_the_training_folder_are_skipped(tmp_path):
     ]
 
 
-def test_images_that_are_in_two_splits_are_reported(tmp_path):
-    arrange(tmp_path, "train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png")
-    (tmp_path / "test/cat/3.png").write_bytes((tmp_path / "train/cat/1.png").read_bytes())
-    assert scan_folder(tmp_path).notes == ("1 of 2 test images are training images too.",)
-
-
 @pytest.mark.parametrize("names", [("bus", "car", "train"), ("bus", "test", "train")])
 def test_a_class_may_be_called_train(tmp_path, names):
     arrange(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(2)))

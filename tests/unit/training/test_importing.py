@@ -347,6 +347,7 @@ def test_a_fixed_batch_and_a_missing_signature(tmp_path):
         ("m.h5", b"x", "is no HDF5 file, or a damaged one"),
         ("m.pkl", b"x", "it is a pickle, which is not loaded here"),
         ("m.onnx", b"x", "it is an ONNX model"),
+        ("m.tflite", b"x", r"rockstar serve runs it from models/NAME/1/model\.tflite"),
         ("hf/tf_model.h5", b"x", "weights without a model. With transformers"),
         ("empty/readme", b"x", r"expected a folder with saved_model\.pb, got none in it"),
         ("bad/saved_model.pb", b"x", "is damaged"),

@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_diabetes, load_iris
 
 from rockstar_contract.contract import ImageInput, TableInput
@@ -209,6 +210,18 @@ def test_splits_of_a_folder_are_kept(tmp_path):
     for split, part in zip(sizes, parts, strict=True):
         files = {path.read_bytes() for path in (tmp_path / split).rglob("*.png")}
         assert files == {part.raw(index) for index in range(part.count)}
+
+
+def test_images_that_occur_twice_are_reported(tmp_path):
+    for split, size in {"train": 12, "test": 5}.items():
+        write_shades(tmp_path / split, size, seed=size)
+    train, test = (sorted((tmp_path / split).rglob("*.png")) for split in ("train", "test"))
+    with Image.open(train[0]) as image:  # other bytes, same pixels
+        image.save(test[0], compress_level=1)
+    test[-1].write_bytes(train[1].read_bytes())  # of another class
+    notes = "\n".join(prepare(f"folder:{tmp_path}", **SETTINGS).notes)
+    assert "2 of 10 held-out images are training images too, pixel by pixel" in notes
+    assert f"2 images are in several classes, such as {train[1]}" in notes
 
 
 def test_the_shared_folder_of_digits():
