@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-# In lower case: what pandas reads as missing or writes for a missing date, "?" of many public data
-# sets, errors of Excel in several languages, and zeros in place of a date.
+# In lower case: what pandas reads as missing or writes for a missing date, NULL of databases, "?"
+# of many public data sets, errors of Excel in several languages, and zeros in place of a date.
 MISSING = frozenset(
     {"", "?", "na", "n/a", "nan", "null", "nil", "<na>", "#n/a", "#na", "#null!", "#value!"}
+    | {"(null)", "\\n", "#n/a n/a"}
     | {"#div/0!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "-nan", "nat"}
     | {"#ref!", "#name?", "#num!", "#nv", "#bezug!", "#wert!", "#zahl!", "#valeur!", "#nom?"}
     | {"#nombre!", "0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"}
@@ -24,18 +25,21 @@ _DATES = (
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
     *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d %Y"),
     *("%d %B %Y", "%B %d %Y", "%b-%d-%Y", "%d/%b/%Y", "%Y-%m", "%m/%Y"),
-    *("%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
+    *("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%YM%m"),
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+ISO = "iso"
+# Not a date, but a time of day.
+TIME = "time"
+# The first day of a quarter.
+QUARTER = "quarter"
 # Date formats besides ISO 8601; of several that fit, the first that fits all rows is used.
 DATE_FORMATS = (
     *(date + time for date in _DATES for time in _TIMES),
     # Of C's ctime, of e-mails, and of Twitter.
     *("%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S %z", "%b %d %H:%M:%S %z %Y"),
+    QUARTER,
 )
-ISO = "iso"
-# Not a date, but a time of day.
-TIME = "time"
 
 _WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.? ", re.ASCII | re.IGNORECASE)
 # Maximum number of cells that decide about the decimal sign.
@@ -45,6 +49,7 @@ _CLOCK = re.compile(
     r"(?: ?(?P<half>[ap])\.?m\.?)?",
     re.ASCII | re.IGNORECASE,
 )
+_QUARTER = re.compile(r"(\d{4})[ -]?Q([1-4])|Q([1-4])[ -]?(\d{4})", re.ASCII | re.IGNORECASE)
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -81,6 +86,8 @@ _INCHES = re.compile(r"(' ?\d+)$")
 _LAPSE = re.compile(r"\b(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?$", re.ASCII)
 # More texts without a quantity than this are not tolerated in a column.
 _EXCEPTIONS = 20
+_RANGE = re.compile(r"(.*?\d[^\s\d]*?) ?(?:-|–|—|\bto\b) ?(\D*\d.*)")
+_BOUND = re.compile(r"(?:[<>]=?|[≤≥~≈]) ?(.*)|(.*)\+")
 _GROUPS = {
     " ": re.compile(r"\d{1,3}(?: \d{3})+"),
     "'": re.compile(r"\d{1,3}(?:['’]\d{3})+"),
@@ -114,6 +121,11 @@ def parse_number(text: str, decimal: str = ".") -> float | None:
         return None
     number = float(digits + (found["exponent"] or ""))
     return -number if negative or "-" in (found["sign"], found["sign2"]) else number
+
+
+def number_text(number: float) -> str:
+    """A number as text, without a fraction of zero: -999.0 is "-999"."""
+    return f"{number:.15g}"
 
 
 def fold_spelling(text: str) -> str:
@@ -151,6 +163,20 @@ def parse_quantity(text: str, quantity: str, decimal: str = ".") -> float | None
         return None
     factors, sign = QUANTITIES[quantity], -1 if terms[0][0] < 0 else 1
     return sign * sum(abs(number) * factors[unit] for number, unit in terms)
+
+
+def parse_range(text: str, quantity: str, decimal: str = ".") -> float | None:
+    """Parse a range as its middle, and a bound as its number: 2100 - 2850, 3 to 5, <0.5, 65+.
+
+    The arguments are those of `parse_quantity`; None if the text is neither.
+    """
+    text = _normalize(text)
+    if bound := _BOUND.fullmatch(text):
+        return parse_quantity(bound[1] or bound[2] or "", quantity, decimal)
+    if (found := _RANGE.fullmatch(text)) is None:
+        return None
+    low, high = (parse_quantity(part, quantity, decimal) for part in found.groups())
+    return None if low is None or high is None or high <= low else (low + high) / 2
 
 
 def quantity_of(texts: Sequence[str]) -> str:
@@ -221,10 +247,16 @@ def parse_date(text: str, form: str) -> float | None:
     Args:
         text: without spaces around it.
         form: ISO, or a format of `strptime`; TIME for a time such as 9:30, 21:30:15 or 9:30 pm, as
-            a fraction of the day.
+            a fraction of the day; QUARTER for 2024Q3 or Q3 2024, as its first day.
     """
     if form == TIME:
         return _parse_time(text)
+    if form == QUARTER:
+        found = _QUARTER.fullmatch(text)
+        if found is None:
+            return None
+        month = 3 * int(found[2] or found[3]) - 2
+        text, form = f"{found[1] or found[4]}-{month}", "%Y-%m"
     for zone in (" UTC", " GMT"):
         text = text.removesuffix(zone)
     if form != ISO:
@@ -263,6 +295,8 @@ def date_text(days: float, form: str = ISO) -> str:
     moment = _EPOCH + timedelta(minutes=round(days * 1440))
     if form == TIME:
         return moment.strftime("%H:%M")
+    if form == QUARTER:
+        return f"{moment.year}Q{(moment.month + 2) // 3}"
     if form != ISO:
         return moment.strftime(form)
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")

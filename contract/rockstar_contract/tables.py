@@ -24,8 +24,10 @@ from rockstar_contract.table_cells import (
     TIME,
     date_text,
     fold_spelling,
+    number_text,
     parse_date,
     parse_quantity,
+    parse_range,
 )
 
 # Largest value in the tensor, so that no cast overflows.
@@ -120,9 +122,10 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         fill: replaces missing values; if None, they are errors, as in contracts of imported models
             and of earlier releases.
         decimal: the decimal sign in ambiguous texts.
-        missing: texts that mean "missing", besides the usual ones.
+        missing: texts and numbers that mean "missing", besides the usual ones, such as -999.
         unit: may follow the numbers in texts, such as "kg".
         quantity: of numbers in texts with several units, such as "2h 50m"; one of QUANTITIES.
+        ranges: whether texts may be ranges or bounds, see `parse_range`.
     """
 
     mean: float
@@ -132,6 +135,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
     missing: tuple[str, ...] = ()
     unit: str = ""
     quantity: Quantity = ""
+    ranges: bool = False
 
     def _features(self) -> tuple[str, ...]:
         return (self.name,)
@@ -160,6 +164,8 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
                 return math.nan
             bare = text.removesuffix(self.unit).rstrip()
             value = parse_quantity(bare, self.quantity, decimal or self.decimal)
+            if value is None and self.ranges:
+                value = parse_range(bare, self.quantity, decimal or self.decimal)
             if value is None and self._is_boolean:
                 value = TRUTHS.get(text.lower())
             if value is None:
@@ -178,7 +184,7 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
         if not abs(number - self.mean) / self.scale <= _LARGEST:
             got = _what(number) if not math.isfinite(number) else f"{number:g}, far too large"
             raise InvalidInputError(field, expected="a finite number", got=got)
-        return number
+        return math.nan if self.missing and number_text(number) in self.missing else number
 
 
 class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):

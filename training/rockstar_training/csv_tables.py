@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +24,11 @@ from rockstar_contract.table_cells import (
     MISSING_NUMBERS,
     TIME,
     fold_spelling,
+    number_text,
     parse_date,
     parse_number,
     parse_quantity,
+    parse_range,
 )
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
@@ -43,6 +45,11 @@ _NAMES_FROM = 20
 # Texts among numbers count as missing if there are few of them, and few distinct ones.
 _NUMBERS_AT_LEAST = 0.9
 _MARKERS_AT_MOST = 5
+_NEARLY_ALL = 0.99
+# A number that means "missing" occurs several times, and is this many times as far from the others
+# as these from each other; or it is the only negative one.
+_SENTINEL = re.compile(r"-?9{2,}(\.9+)?")
+_SENTINEL_ROWS, _SENTINEL_DISTANCE = 3, 5
 # Average number of rows per value in columns that are checked for revealing the target.
 _SEVERAL = 5
 # Columns with missing values that are listed.
@@ -67,7 +74,8 @@ class TableColumn:
     # Numbers, or days since 1970-01-01 for dates, NaN if missing; or categories, None if missing.
     values: NDArray[np.float64] | list[str | None]
     decimal: tables.DecimalSign = "."
-    markers: tuple[str, ...] = ()  # texts among numbers that count as missing
+    markers: tuple[str, ...] = ()  # texts and numbers among numbers that count as missing
+    ranges: tuple[str, ...] = ()  # texts among numbers that are ranges or bounds
     unit: str = ""  # after the numbers
     quantity: tables.Quantity = ""  # of numbers with several units
     format: str = ISO  # of dates, see rockstar_contract.table_cells.parse_date
@@ -205,6 +213,7 @@ def _fit_column(name: str, column: TableColumn, places: NDArray[np.int64]) -> ta
     if column.type == "number":
         common |= {"decimal": column.decimal, "missing": column.markers}
         common |= {"unit": column.unit, "quantity": column.quantity}
+        common |= {"ranges": bool(column.ranges)}
         return tables.NumericColumn(**common)
     days = column.values[~np.isnan(column.values)]
     time = column.format == TIME or bool((days != np.floor(days)).any())
@@ -270,21 +279,24 @@ class _Rows:
         sign = table_cells.decimal_sign(bare.values()) or self.decimal
         decimal: tables.DecimalSign = "," if sign == "," else "."
         numbers = {text: parse_quantity(bare[text], quantity, decimal) for text in bare}
-        markers = tuple(sorted(text for text, number in numbers.items() if number is None))
+        others = [text for text, number in numbers.items() if number is None]
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
-        tolerated = _forced_markers(share) if forced else _MARKERS_AT_MOST
+        numbers |= {text: parse_range(bare[text], quantity, decimal) for text in others}
+        ranges = tuple(text for text in others if numbers[text] is not None)
+        markers = tuple(sorted({*others} - {*ranges}))
+        tolerated = _forced_markers(share) if forced else _markers_at_most(share)
         # Where most are numbers, and many different ones, a few other texts are no categories.
-        several = len(bare) - len(markers) > _NAMES_FROM
+        several = len(bare) - len(others) > _NAMES_FROM
         least = 0.5 if several else _NUMBERS_AT_LEAST
-        too_few = not share if forced else share < least
-        if markers and (len(markers) > tolerated or too_few):
+        too_few = not (share or ranges) if forced else share < least
+        if others and (len(markers) > tolerated or too_few):
             return None
         # None becomes NaN, which passes the check; infinity does not.
         values = np.array([numbers.get(text) for text in texts], dtype=np.float64)
         infinite = np.flatnonzero(np.abs(values) > _LARGEST)
         if len(infinite):
             raise self.error(name, int(infinite[0]), "numbers must be finite")
-        return TableColumn("number", texts, values, decimal, markers, unit, quantity)
+        return TableColumn("number", texts, values, decimal, markers, ranges, unit, quantity)
 
     def drop_unlabeled(self, target: str, column: TableColumn) -> None:
         """Leave out the rows without a target; each file must have one with a target."""
@@ -453,6 +465,8 @@ def _useful_columns(
             rows.notes.append(f"column {name!r} defines the groups, so it is not an input")
             continue
         column = rows.parse(name)
+        if name not in rows.types:
+            column = _without_sentinels(column)
         reason = _useless(name, column, explicit=name in rows.types)
         if reason:
             rows.notes.append(f"column {name!r} is left out: {reason}")
@@ -480,6 +494,23 @@ def _useful_columns(
     return columns
 
 
+def _without_sentinels(column: TableColumn) -> TableColumn:
+    """Count the smallest and the largest number as missing if they are like -999 or 9999.9."""
+    if column.type != "number" or not isinstance(column.values, np.ndarray):
+        return column
+    numbers, counts = np.unique(column.values[~np.isnan(column.values)], return_counts=True)
+    for place in (0, -1):
+        number, others = numbers[place], np.delete(numbers, place)
+        text = number_text(float(number))
+        if counts[place] < _SENTINEL_ROWS or len(others) < _SENTINEL_ROWS:
+            continue
+        far = np.abs(others - number).min() > _SENTINEL_DISTANCE * np.ptp(others)
+        if _SENTINEL.fullmatch(text) and (far or number < 0 <= others[0]):
+            values = np.where(column.values == number, np.nan, column.values)
+            column = replace(column, values=values, markers=(*column.markers, text))
+    return column
+
+
 def _useless(name: str, column: TableColumn, explicit: bool) -> str:
     """Explain why nothing can be learned from a column; empty if something can."""
     rows = len(column.texts)
@@ -504,6 +535,11 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
             f"in {rows} rows, such as {example[:40]!r}; {keep}"
         )
     return ""
+
+
+def _markers_at_most(share: float) -> int:
+    """The most different texts that may count as missing, by the share of numbers."""
+    return 100 if share >= _NEARLY_ALL else _MARKERS_AT_MOST
 
 
 def _forced_markers(share: float) -> int:
@@ -534,7 +570,9 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """List notes about a column that is kept."""
     notes = _units(name, column)
     if column.markers:
-        notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing")
+        numbers = any(parse_number(text) is not None for text in column.markers)
+        keep = f"; if it is a number, give --type {shlex.quote(f'{name}=number')}" * numbers
+        notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing{keep}")
     if column.type == "category" and column.different > _MAX_CATEGORIES:
         notes.append(
             f"column {name!r} has {column.different} categories: the {_MAX_CATEGORIES} most "
@@ -557,17 +595,25 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
 
 
 def _units(name: str, column: TableColumn) -> list[str]:
-    """Say how numbers with units are read."""
+    """Say how ranges and numbers with units are read."""
+    notes = []
+    if column.ranges:
+        text = max(column.ranges, key=len)
+        number = cast("NDArray[np.float64]", column.values)[column.texts.index(text)]
+        notes.append(f"column {name!r} has ranges or bounds: {text!r} is {number:.10g}")
     if column.unit:
-        return [f"column {name!r} has numbers with the unit {column.unit!r}"]
+        return [*notes, f"column {name!r} has numbers with the unit {column.unit!r}"]
     if not column.quantity:
-        return []
+        return notes
     units = table_cells.QUANTITIES[column.quantity]
     base = next((unit for unit, factor in units.items() if factor == 1), "")
     read = dict(zip(column.texts, np.asarray(column.values).tolist(), strict=True))
-    examples = (text for text in read if read[text] == read[text] and parse_number(text) is None)
-    text = max(examples, key=len)
-    return [f"column {name!r} has several units: {text!r} is {read[text]:.10g} {base}".rstrip()]
+    examples = {text for text in read if read[text] == read[text] and parse_number(text) is None}
+    if not (examples := examples - {*column.ranges}):
+        return notes
+    text = max(sorted(examples), key=len)
+    note = f"column {name!r} has several units: {text!r} is {read[text]:.10g} {base}".rstrip()
+    return [*notes, note]
 
 
 def _merged(column: TableColumn) -> list[str]:

@@ -294,6 +294,56 @@ def test_numbers_with_one_unit_are_numbers(csv, texts, wanted):
             np.testing.assert_array_equal(encode_row({"n": cell, "x": 0}, columns, ""), encoded)
 
 
+def test_ranges_and_bounds_among_numbers(csv):
+    texts = [*map(str, range(40)), "2100 - 2850", "<0.5", "65+", "≥ 7", "3–4.5", "n.d.", "2 bis 3"]
+    table = read_csv(csv(rows_of("n,y", texts, [*"ab" * 23, "a"])), "y")
+    numbers = [2475, 0.5, 65, 7, 3.75, np.nan, np.nan]
+    np.testing.assert_array_equal(table.columns["n"].values[40:], numbers)
+    assert "column 'n' has ranges or bounds: '2100 - 2850' is 2475" in table.notes
+    assert "column 'n': '2 bis 3', 'n.d.' counts as missing" in table.notes
+    (column,) = fit_columns(table, np.arange(47))
+    assert [column.parse(text, "", None) for text in ("10 to 20", "> 1,000")] == [15, 1000]
+    # Few different values are categories, as are ranges only.
+    bands = read_csv(csv(rows_of("n,y", ["25-34", "35-44", "65+"] * 5, ["a", "b", "b"] * 5)), "y")
+    assert bands.columns["n"].type == "category"
+
+
+@pytest.mark.parametrize(
+    ("others", "sentinel", "missing"),
+    [
+        (range(50), "-999", True),
+        (range(50), "-999.00", True),
+        (range(1000), "-99", True),  # the only negative number
+        (range(-30, 40), "-9999", True),
+        (range(-30, 40), "-99", False),
+        (range(1, 28), "999", True),
+        (range(40), "99.99", False),
+        (range(5000), "9999", False),
+        (range(50), "-1", False),
+        (range(50), "-998", False),
+    ],
+)
+def test_numbers_that_mean_missing(csv, others, sentinel, missing):
+    texts = [*map(str, others), *[sentinel] * 3]
+    file = csv(rows_of("n,y", texts, ("ab" * len(texts))[: len(texts)]))
+    table = read_csv(file, "y")
+    assert table.columns["n"].missing == 3 * missing
+    note = f"'{float(sentinel):.15g}' counts as missing; if it is a number, give --type n=number"
+    assert (f"column 'n': {note}" in table.notes) == missing
+    assert read_csv(file, "y", types={"n": "number"}).columns["n"].missing == 0
+    columns = fit_columns(table, np.arange(len(texts)))
+    encoded = TableExamples(table, columns).tensors(np.array([len(others)]))[0]
+    for cell in (sentinel, float(sentinel)):
+        np.testing.assert_array_equal(encode_row({"n": cell}, columns, "row"), encoded)
+
+
+def test_quarters_are_dates(csv):
+    quarters = [f"{year}Q{quarter}" for year in range(2015, 2024) for quarter in range(1, 5)]
+    column = read_csv(csv(rows_of("q,y", quarters, ["a", "b"] * 18)), "y").columns["q"]
+    dates = np.array(["2015-01-01", "2015-04-01"], "datetime64[D]").astype(np.int64)
+    assert (column.type, column.values[:2].tolist()) == ("date", dates.tolist())
+
+
 def test_rows_without_a_target_are_left_out(csv):
     table = read_csv(csv("x,y\n1,a\n2,NA\n3,b\n4,\n5,a\n"), "y")
     assert table.targets.tolist() == [0, 1, 0]
@@ -446,7 +496,7 @@ def test_spellings_of_a_label_or_category_are_one_in_training_and_serving(csv):
 
 def test_numbers_with_several_units_and_other_texts(csv):
     sizes = [f"{i}.5M" if i % 9 else f"{i + 7}k" for i in range(40)] + ["Varies"] * 20
-    areas = [f"{i} - {i + 3}" if i % 9 == 0 else str(i) for i in range(60)]
+    areas = [f"{i} by {i + 3}" if i % 9 == 0 else str(i) for i in range(60)]
     fuels = [f"{i} kmpl" if i % 9 else f"{i} km/kg" for i in range(60)]
     prices = [f"${i}K" for i in range(59)] + ["$1M"]
     table = read_csv(csv(rows_of("size,area,fuel,price", sizes, areas, fuels, prices)), "price")
@@ -455,11 +505,11 @@ def test_numbers_with_several_units_and_other_texts(csv):
         "column 'price' has several units: '$10K' is 10000",
         "column 'size' has several units: '10.5M' is 10500000",
         "column 'size': 'Varies' counts as missing",
-        "column 'area' is left out: 7 of its 60 values are no numbers, such as '0 - 3': "
+        "column 'area' is left out: 7 of its 60 values are no numbers, such as '0 by 3': "
         "write those as numbers, or leave them empty",
     ]
     assert "the units 'km/kg', 'kmpl', use one of them; to keep it, give" in table.notes[4]
-    areas = [f"{i} - {i + 3}" if i % 20 == 0 else str(i) for i in range(600)]
+    areas = [f"{i} by {i + 3}" if i % 20 == 0 else str(i) for i in range(600)]
     text = rows_of("area,y", areas, range(600))
     column = read_csv(csv(text), "y", types={"area": "number"}).columns["area"]
     assert (column.type, column.missing) == ("number", 30)
