@@ -25,7 +25,7 @@ _DATES = (
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
     *("%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d %Y"),
     *("%d %B %Y", "%B %d %Y", "%b-%d-%Y", "%d/%b/%Y", "%Y-%m", "%m/%Y"),
-    *("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%YM%m"),
+    *("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%YM%m", "%Y%m%d"),
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 ISO = "iso"
@@ -33,12 +33,18 @@ ISO = "iso"
 TIME = "time"
 # The first day of a quarter.
 QUARTER = "quarter"
+# Unix times, by the seconds in their unit.
+UNIX = {"unix": 1.0, "unix milliseconds": 1e-3}
+_UNIX_DIGITS = {
+    "unix": re.compile(r"\d{9,10}(\.\d+)?"),
+    "unix milliseconds": re.compile(r"\d{12,13}"),
+}
 # Date formats besides ISO 8601; of several that fit, the first that fits all rows is used.
 DATE_FORMATS = (
     *(date + time for date in _DATES for time in _TIMES),
     # Of C's ctime, of e-mails, and of Twitter.
     *("%b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S %z", "%b %d %H:%M:%S %z %Y"),
-    QUARTER,
+    *(QUARTER, *UNIX),
 )
 
 _WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.? ", re.ASCII | re.IGNORECASE)
@@ -247,7 +253,8 @@ def parse_date(text: str, form: str) -> float | None:
     Args:
         text: without spaces around it.
         form: ISO, or a format of `strptime`; TIME for a time such as 9:30, 21:30:15 or 9:30 pm, as
-            a fraction of the day; QUARTER for 2024Q3 or Q3 2024, as its first day.
+            a fraction of the day; QUARTER for 2024Q3 or Q3 2024, as its first day; one of
+            UNIX.
     """
     if form == TIME:
         return _parse_time(text)
@@ -257,6 +264,8 @@ def parse_date(text: str, form: str) -> float | None:
             return None
         month = 3 * int(found[2] or found[3]) - 2
         text, form = f"{found[1] or found[4]}-{month}", "%Y-%m"
+    if form in UNIX:
+        return float(text) * UNIX[form] / 86400 if _UNIX_DIGITS[form].fullmatch(text) else None
     for zone in (" UTC", " GMT"):
         text = text.removesuffix(zone)
     if form != ISO:
@@ -297,6 +306,8 @@ def date_text(days: float, form: str = ISO) -> str:
         return moment.strftime("%H:%M")
     if form == QUARTER:
         return f"{moment.year}Q{(moment.month + 2) // 3}"
+    if form in UNIX:
+        return number_text(round(days * 86400) / UNIX[form])
     if form != ISO:
         return moment.strftime(form)
     return moment.isoformat(timespec="minutes").removesuffix("T00:00")

@@ -22,6 +22,7 @@ from rockstar_contract.table_cells import (
     MISSING,
     MISSING_NUMBERS,
     TIME,
+    UNIX,
     date_text,
     fold_spelling,
     number_text,
@@ -269,7 +270,7 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
 
     Attributes:
         format: of texts, for `strptime`; "iso" is ISO 8601, which is always accepted; "time" is a
-            time of day, whose date is not encoded.
+            time of day, whose date is not encoded; "quarter", "unix" and "unix milliseconds".
         mean: of the days since 1970-01-01; of times, of the fractions of the day.
         scale: likewise.
         fill: days that replace a missing value.
@@ -321,6 +322,8 @@ class DateColumn(ColumnBase, frozen=True, tag="date"):
         """Parse a date to days since 1970-01-01, else raise InvalidInputError; NaN if missing."""
         if value is None or _is_nan(value):
             return math.nan
+        if type(value) in (int, float) and (self.format in UNIX or self.format == "%Y%m%d"):
+            value = number_text(value)
         if isinstance(value, str):
             text = value.strip()
             if text.lower() in MISSING:

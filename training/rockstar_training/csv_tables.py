@@ -61,6 +61,9 @@ _ID_NAME = re.compile(
     r"|.*[ _-](?:id|uuid|guid|key|nr|no|index))|.*[a-z]I[dD]"
 )
 _CODE = re.compile(r"0\d+", re.ASCII)
+_DATE_DIGITS = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_UNIX_DIGITS = re.compile(rf"{_DATE_DIGITS.pattern}|1\d{{9}}(?:\d{{3}})?(?:\.\d+)?", re.ASCII)
+_TIME_NAME = re.compile(r"(?i:time|date|epoch|created|updated)|_(?:at|on|ts)$|^ts$")
 
 Targets = NDArray[np.int64] | NDArray[np.float32]
 
@@ -245,7 +248,9 @@ class _Rows:
     def parse(self, name: str) -> TableColumn:
         """Parse a column as its given type, or detect its type."""
         texts, wanted, column = self.texts[name], self.types.get(name), None
-        if wanted in ("number", None):
+        if wanted is None and _are_numbered_dates(name, texts):
+            column = _dates(texts)
+        if column is None and wanted in ("number", None):
             column = self._numbers(name, forced=wanted == "number")
         if column is None and wanted in ("date", None):
             column = _dates(texts)
@@ -412,6 +417,13 @@ def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -
 def _are_codes(texts: list[str]) -> bool:
     """Check for codes of the same length, some with leading zeros, such as 01069."""
     return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
+
+
+def _are_numbered_dates(name: str, texts: list[str]) -> bool:
+    """Check for dates such as 20240131, or, with such a name, for Unix times since 2001."""
+    present = {text for text in texts if text.lower() not in MISSING}
+    form = _UNIX_DIGITS if _TIME_NAME.search(name) else _DATE_DIGITS
+    return len(present) > 2 and all(map(form.fullmatch, present))
 
 
 def _categories(texts: list[str]) -> list[str | None]:
@@ -586,6 +598,11 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
             f"--type {name}=number"
         )
+    if column.type == "date" and (column.format in table_cells.UNIX or column.format == "%Y%m%d"):
+        days = np.nanmax(np.asarray(column.values, np.float64))
+        text = table_cells.date_text(days, column.format)
+        kept = f"; for numbers, give --type {shlex.quote(f'{name}=number')}"
+        notes.append(f"column {name!r} has dates: {text!r} is {table_cells.date_text(days)}{kept}")
     day_first = column.format.replace("%m/%d", "%d/%m")
     if column.type == "date" and day_first != column.format:
         present = [text for text in column.texts if text.lower() not in MISSING]

@@ -337,11 +337,30 @@ def test_numbers_that_mean_missing(csv, others, sentinel, missing):
         np.testing.assert_array_equal(encode_row({"n": cell}, columns, "row"), encoded)
 
 
-def test_quarters_are_dates(csv):
-    quarters = [f"{year}Q{quarter}" for year in range(2015, 2024) for quarter in range(1, 5)]
-    column = read_csv(csv(rows_of("q,y", quarters, ["a", "b"] * 18)), "y").columns["q"]
-    dates = np.array(["2015-01-01", "2015-04-01"], "datetime64[D]").astype(np.int64)
-    assert (column.type, column.values[:2].tolist()) == ("date", dates.tolist())
+@pytest.mark.parametrize(
+    ("name", "texts", "form"),
+    [
+        ("q", ["2024Q1", "2024Q2", "2024Q4"], "quarter"),
+        ("q", ["Q1 2024", "Q2 2024", "Q4 2024"], "quarter"),
+        ("m", ["2024M01", "2024M04", "2024M10"], "%YM%m"),
+        ("d", ["20240101", "20240401", "20241001"], "%Y%m%d"),
+        ("created_at", ["1704067200", "1711929600", "1727740800"], "unix"),
+        ("timestamp", ["1704067200000", "1711929600000", "1727740800000"], "unix milliseconds"),
+        ("phone", ["1704067200", "1711929600", "1727740800"], None),
+        ("id", ["20240001", "20240002", "20240003"], None),
+    ],
+)
+def test_quarters_and_numbers_that_are_dates(csv, name, texts, form):
+    table = read_csv(csv(rows_of(f"{name},y", texts * 9, [*"aab"] * 9)), "y")
+    column = table.columns[name]
+    assert column.type == ("number" if form is None else "date")
+    if form is not None:
+        dates = np.array(["2024-01-01", "2024-04-01", "2024-10-01"], "datetime64[D]")
+        assert (column.format, column.values[:3].tolist()) == (form, dates.astype(int).tolist())
+        columns = fit_columns(table, np.arange(27))
+        cells = [texts[1], "2024-04-01", *([int(texts[1])] if texts[1].isdigit() else [])]
+        rows = [encode_row({name: cell}, columns, "row") for cell in cells]
+        np.testing.assert_array_equal(rows, TableExamples(table, columns).tensors([1] * len(rows)))
 
 
 def test_rows_without_a_target_are_left_out(csv):
