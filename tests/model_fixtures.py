@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract
+from rockstar_contract.manifest import write_manifest
 
 SIDE, CLASSES = 4, 3
 # The `contract` signature returns this; versions differ only in the number.
@@ -27,10 +28,12 @@ def document(number: int) -> str:
 
 
 def write_version(base_path: Path, version: int, content: bytes | None = None) -> Path:
-    """A version folder, published in one step."""
+    """A version folder, published in one step; with a manifest, unless the content is given."""
     aside = base_path / f"tmp.{version}"
     aside.mkdir(parents=True)
     (aside / "model.tflite").write_bytes(toy_model(version) if content is None else content)
+    if content is None:
+        write_manifest(aside)  # without one, a process of its own tries it first
     return aside.rename(base_path / str(version))
 
 
@@ -88,6 +91,7 @@ def write_linear(folder: Path, contract: Contract, weights: NDArray[Any]) -> Pat
     version.mkdir(parents=True)
     content = converted({"serving_default": predict, "contract": answer})
     (version / "model.tflite").write_bytes(content)
+    write_manifest(version)
     return version
 
 

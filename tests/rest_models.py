@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rockstar_contract.manifest import write_manifest
 from tests.litert_models import converted
 from tests.saved_models import named_function
 
@@ -110,4 +111,5 @@ def _write(version: Path, signatures: Mapping[str, Any]) -> None:
         warnings.simplefilter("ignore")  # TensorFlow's own
         tf.saved_model.save(tf.Module(), str(aside), signatures=signatures)
         (aside / "model.tflite").write_bytes(converted(aside, [*signatures]))
+    write_manifest(aside)  # without one, a process of its own tries it first
     aside.rename(version)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own
     import tensorflow as tf
@@ -55,6 +57,8 @@ def write_records(folder: Path, records: Sequence[bytes]) -> Path:
     with tf.io.TFRecordWriter(str(file)) as writer:
         for record in records:
             writer.write(record)
+    if (folder / MANIFEST_FILE).exists():
+        write_manifest(folder)
     return file
 
 

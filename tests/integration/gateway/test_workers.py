@@ -72,7 +72,7 @@ def test_the_metrics_of_every_worker_are_those_of_all(start_gateway, toy_server,
 
 def test_files_that_would_end_a_worker_do_not(start_gateway, tmp_path):
     crashing = write_version(tmp_path / "crashing", 1, without_a_constant(toy_model(1))).parent
-    piped = write_version(tmp_path / "piped", 1).parent
+    piped = write_version(tmp_path / "piped", 1, toy_model(1)).parent
     os.mkfifo(piped / "1" / "manifest.json")
     config = tmp_path / "models.config"
     models = "".join(

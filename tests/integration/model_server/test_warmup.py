@@ -62,6 +62,7 @@ def test_a_version_is_warmed_up_before_it_is_available(start: Start, base_path: 
 def test_a_damaged_file_falls_back(start: Start, base_path: Path) -> None:
     file = base_path / "2" / FILE
     file.write_bytes(file.read_bytes()[:-3])
+    write_manifest(base_path / "2")
     process = start(*flags(base_path))
     status, answer = ask(process.address()["rest"], "/v1/models/default")
     assert status == 200
@@ -73,6 +74,7 @@ def test_a_damaged_file_falls_back(start: Start, base_path: Path) -> None:
 
 def test_warmup_can_be_left_out(start: Start, base_path: Path) -> None:
     (base_path / "2" / FILE).write_bytes(b"damaged")
+    write_manifest(base_path / "2")
     process = start(*flags(base_path), "--enable_model_warmup=false")
     assert ask(process.address()["rest"], "/v1/models/default/versions/2")[0] == 200
     process.popen.terminate()

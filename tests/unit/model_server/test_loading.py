@@ -146,7 +146,7 @@ def test_a_version_without_a_manifest_that_ends_its_process_does_not_end_this_on
 
 
 def test_files_larger_than_memory_refuse_a_version_without_a_manifest(tmp_path):
-    folder = write_version(tmp_path, 3)
+    folder = write_version(tmp_path, 3, toy_model())
     huge(folder / "model.tflite")
     with pytest.raises(LoadError, match=r"model\.tflite does not fit into memory"):
         load(folder)

@@ -148,7 +148,7 @@ def test_fine_tuning_trains_the_backbone_but_does_not_normalize_anew(tmp_path):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-@pytest.mark.parametrize("fine_tune", [0, 2])
+@pytest.mark.parametrize("fine_tune", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_small_folder_is_learnt_exported_and_served(tmp_path, shades, fine_tune):
     file = saved(tmp_path, layers.Rescaling(1 / 255), conv(activation="relu"))[1]
     config = config_for(

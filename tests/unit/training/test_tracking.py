@@ -39,6 +39,7 @@ def epochs(*numbers):
     return [Epoch(n, 3, loss=1 / n, val_loss=float("nan"), last=n == 3) for n in numbers]
 
 
+@pytest.mark.slow
 def test_a_training_is_logged_and_its_version_registered(client, uri, tmp_path):
     data = write_shades(tmp_path / "images", 30)
     config = config_for("logistic", name="shades", data=data, epochs=2, image_size=8)
@@ -92,6 +93,7 @@ def test_an_interrupted_training_continues_its_run(client, uri, tmp_path):
     assert client.get_run(again).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_run_whose_report_cannot_be_written_failed(client, uri, tmp_path):
     (tmp_path / "runs" / "blocked-1" / "report.html").mkdir(parents=True)
     data = write_shades(tmp_path / "images", 10)

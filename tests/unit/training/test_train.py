@@ -107,6 +107,7 @@ def test_an_unwritable_workdir_is_an_error_before_training(tmp_path):
         train_and_evaluate(TINY, type(tmp_path)("w\udce9"))
 
 
+@pytest.mark.slow
 def test_tensorflow_prints_nothing_on_the_terminal(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_TINY, tmp_path], capture_output=True, text=True, timeout=120
