@@ -52,7 +52,12 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LINE_ENDS = re.compile(r"\r\n?|\n")
-_COMMENTS = re.compile(r"(?:\s*#[^\r\n]*(?:\r\n?|\n))+")
+# Lines above the header: comments, and lines of one value with delimiters around it.
+_COMMENTS = re.compile(r"(?:\s*+#[^\r\n]*+(?:\r\n?|\n))+")
+_TITLES = re.compile(
+    r"(?:(?:[ \t]*+#[^\r\n]*+|"
+    r"[;,\t|]*+(?:\"[^\"\r\n]*+\"|[^\"\r\n;,\t|]*+)[;,\t|]*+)(?:\r\n?|\n))+"
+)
 # Delimiters and spaces of lines without values, and an old end-of-file mark.
 _BLANK = " \t\r\n;,|\x1a"
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -176,9 +181,7 @@ class CsvReader:
         if len(row) > width:
             hint = "put a value that contains the delimiter between double quotes"
             if self._longer:
-                hint = (
-                    "the first line must have the names of all columns: delete the lines above it"
-                )
+                hint += "; the first line must have the names of all columns: delete lines above it"
         return InvalidInputError(
             self._field,
             expected=f"{width} values, as in the header",
@@ -329,8 +332,9 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
 
     A delimiter fits if it splits the header into two or more names, and the rows like the header.
     The first of _DELIMITERS that fits the most rows is chosen; a comma if none fits. Excel may
-    declare it in a line above the header: "sep=;". Lines that start with "#" above the header are
-    comments, unless one has as many values as the rows, and is followed by rows: it is the header.
+    declare it in a line above the header: "sep=;". Lines of one value, and those that start with
+    "#", are titles and comments if names and then a row with a number follow. Without numbers, a
+    comment with as many values as the rows is the header.
     """
     sep = _SEP.match(text)
     if sep is not None:
@@ -339,19 +343,23 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
     if len(text) >= SAMPLE_SIZE:
         # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
-    found = _COMMENTS.match(sample)
-    if found is None or not sample[found.end() :].strip():
-        return _best_dialect(sample), 0
-    below = sample[found.end() :]
-    dialect = _best_dialect(below)
-    comments = _LINE_ENDS.split(found[0])[:-1]
-    rows = [row for row in _sample_rows(dialect, below, 2) if row]
-    has_numbers = [any(parse_number(cell.strip()) is not None for cell in row) for row in rows]
-    if has_numbers != [False, True]:
-        for above, line in enumerate(comments):
-            if line.strip() and len(*_sample_rows(dialect, line, 1)) == len(rows[0]):
-                return dialect, above
-    return dialect, len(comments)
+    for pattern in (_TITLES, _COMMENTS):
+        found = pattern.match(sample)
+        below = sample[found.end() :] if found else ""
+        if found is None or not below.strip():
+            continue
+        dialect, above = _best_dialect(below), _LINE_ENDS.split(found[0])[:-1]
+        rows = _sample_rows(dialect, below, 2)
+        numbers = [any(parse_number(cell.strip()) is not None for cell in row) for row in rows]
+        is_header = numbers == [False, True] and len(rows[0]) == len(rows[1])
+        if is_header and (pattern is _COMMENTS or len(rows[0]) > 1):
+            return dialect, len(above)
+        if pattern is _COMMENTS:
+            for place, line in enumerate(above):
+                if line.strip() and len(*_sample_rows(dialect, line, 1)) == len(rows[0]):
+                    return dialect, place
+            return dialect, len(above)
+    return _best_dialect(sample), 0
 
 
 def _best_dialect(sample: str) -> Dialect:

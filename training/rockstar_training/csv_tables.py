@@ -448,11 +448,14 @@ def _dates(texts: list[str]) -> TableColumn | None:
     present = sorted({text for text in texts if text.lower() not in MISSING})
     if not present:
         return None
-    for form in (ISO, TIME, *table_cells.DATE_FORMATS):
-        if parse_date(present[0], form) is None:
+    # As when serving, some may be in ISO 8601.
+    iso = {text: day for text in present if (day := parse_date(text, ISO)) is not None}
+    others = [text for text in present if text not in iso]
+    for form in (TIME, *table_cells.DATE_FORMATS) if others else (ISO,):
+        if others and parse_date(others[0], form) is None:
             continue
-        days = {text: parse_date(text, form) for text in present}
-        if None not in days.values():
+        days = {text: parse_date(text, form) for text in others} | iso
+        if None not in days.values() and not (form == TIME and iso):
             values = np.array([days.get(text) for text in texts], dtype=np.float64)
             return TableColumn("date", texts, values, format=form)
     return None

@@ -75,11 +75,13 @@ def test_csv_variants(text, names, rows):
         ("# a, b and c\r\n# see d\r\na,b,c\r\nx,1,2\r\n", ["a", "b", "c"], 2),
         ("# by numpy\n# a,b\n1,2\n3,4\n", ["# a", "b"], 1),
         ("##vcf\n#CHROM\tPOS\nchr1\t12\nchr2\t13\n", ["#CHROM", "POS"], 1),
+        ('"Sales, 2024";;\r\n\r\na;b;c\r\n1,5;x;\r\n', ["a", "b", "c"], 2),
+        ("Rate\n# by year\nSource: BLS\na,b\n1959,Q1\n", ["a", "b"], 3),
         ("#id,color\n#1,red\n2,blue\n", ["#id", "color"], 0),
         ("#id,color\n#1,red\n", ["#id", "color"], 0),
     ],
 )
-def test_comments_above_the_header(text, names, above):
+def test_titles_and_comments_above_the_header(text, names, above):
     table = read_table(text.encode(), "file")
     assert (table.names, table.above) == (names, above)
     assert is_table(text)
@@ -154,7 +156,12 @@ def test_decompressed_size_is_limited():
 
 
 def test_hostile_files_take_linear_time():
-    for data in (b"a,b\n1,2\n" + b"\n" * 10**6 + b"x", b"a," * 10**5 + b"\n1,2\n", b"\n;" * 10**6):
+    for data in (
+        b"a,b\n1,2\n" + b"\n" * 10**6 + b"x",
+        b"a," * 10**5 + b"\n1,2\n",
+        b"\n;" * 10**6,
+        b";" * 10**5 + b"a;b\n",
+    ):
         with contextlib.suppress(InvalidInputError):
             read_rows(data, "file")
 

@@ -64,8 +64,8 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         (PETS, None, r"--target\), one of 'weight', 'color', 'legs', 'kind'"),
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
-        ("Report 2024;;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
-        ("Rate\nSource: BLS\n\nyear,period,value\n" + "1959,Q1,5.8\n" * 9, "value", "line 4; the first line must have the names of all"),
+        ("Report;2024;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
+        ("Rate\nSource: BLS, 2020\n\nyear,period,value\n" + "1959,Q1,5.8\n" * 9, "value", "in line 2; .* the first line must have the names of all"),
         (",kind,y\n1,a,u\n2,b,v\n", "Kind of", r"did you mean 'kind'\?"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
@@ -335,6 +335,12 @@ def test_numbers_that_mean_missing(csv, others, sentinel, missing):
     encoded = TableExamples(table, columns).tensors(np.array([len(others)]))[0]
     for cell in (sentinel, float(sentinel)):
         np.testing.assert_array_equal(encode_row({"n": cell}, columns, "row"), encoded)
+
+
+def test_dates_of_which_some_are_in_iso_8601(csv):
+    text = rows_of("d,y", ["2024-02-01", "02/03/2024", "02/13/2024"] * 5, [*"aab"] * 5)
+    column = read_csv(csv(text), "y").columns["d"]
+    assert (column.format, np.diff(column.values[:3]).tolist()) == ("%m/%d/%Y", [2, 10])
 
 
 @pytest.mark.parametrize(

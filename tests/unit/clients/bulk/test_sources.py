@@ -279,7 +279,7 @@ def test_rows_are_read_as_the_gateway_reads_them(tmp_path, encoding):
 
 
 def test_the_first_letters_that_are_not_ascii_decide_about_the_encoding(tmp_path):
-    rows = "a,b\n" + "1,x\n" * 140_000
+    rows = "a,b\n" + f"1,{'x' * 500}\n" * 1200
     for encoding in ("cp1252", "utf-8"):
         (tmp_path / "t.csv").write_bytes((rows + "2,größe\n").encode(encoding))
         assert items(tmp_path / "t.csv")[-1].read() == {"a": "2", "b": "größe"}
