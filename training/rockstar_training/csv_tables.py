@@ -421,9 +421,12 @@ def _are_codes(texts: list[str]) -> bool:
 
 def _are_numbered_dates(name: str, texts: list[str]) -> bool:
     """Check for dates such as 20240131, or, with such a name, for Unix times since 2001."""
-    present = {text for text in texts if text.lower() not in MISSING}
     form = _UNIX_DIGITS if _TIME_NAME.search(name) else _DATE_DIGITS
-    return len(present) > 2 and all(map(form.fullmatch, present))
+    present = (text for text in texts if text.lower() not in MISSING)
+    if not form.fullmatch(next(present, "")):
+        return False
+    different = {*present}
+    return len(different) > 2 and all(map(form.fullmatch, different))
 
 
 def _categories(texts: list[str]) -> list[str | None]:
