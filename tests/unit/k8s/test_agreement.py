@@ -67,6 +67,15 @@ def test_everything_is_in_the_namespace(applied):
     assert {each["metadata"]["namespace"] for each in others} == {namespace} == {"rockstartf"}
 
 
+def test_applying_again_changes_nothing(applied):
+    # `kubectl apply` and GitOps tools report a change where a cluster fills in these.
+    for deployment in of_kind(applied, "Deployment").values():
+        assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
+    for policy in of_kind(applied, "NetworkPolicy").values():
+        for rule in [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]:
+            assert all("protocol" in port for port in rule.get("ports", []))
+
+
 def test_selectors_find_pods(applied):
     for name, deployment in of_kind(applied, "Deployment").items():
         assert selected(applied, deployment["spec"]["selector"]) == {name}
