@@ -1,7 +1,10 @@
 """charts/rockstartf: Helm's library renders it, and the result is that of the kustomize overlays."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from tests.charts import (
     rendered_charts,
     values_of,
 )
+from tests.http_servers import Handler, handled_by
 from tests.manifests import ROOT, Manifest, manifests, of_kind
 from tests.oci_registry import oci_registry
 from tests.unit.k8s.test_combinations import OLDEST
@@ -246,7 +250,20 @@ def test_helm_test_reaches_the_gateways(charts):
     (allowed,) = policy["rockstartf-test"]["spec"]["ingress"][0]["from"]
     assert allowed["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
     (container,) = pod["spec"]["containers"]
-    assert container["command"][-1] == "http://rockstartf-gateway:8080/readyz"
+    *command, url = container["command"]
+    assert url == "http://rockstartf-gateway:8080/readyz"
+
+    # As long as the network plugin does not know the pod, it reaches nothing.
+    statuses = iter([503, 200])
+
+    class Gateway(Handler):
+        def do_GET(self):  # noqa: N802
+            self.respond(next(statuses))
+
+    with handled_by(Gateway) as address:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        subprocess.run([*command, address], env={"PATH": path}, check=True, timeout=60)
+    assert next(statuses, None) is None
 
 
 def test_notes_tell_how_to_predict_and_what_is_open(charts):
