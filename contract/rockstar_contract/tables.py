@@ -384,8 +384,13 @@ def encode_row(
         expected = f"the columns {quote_names(names_of(columns))}"
         raise InvalidInputError(field, expected=expected, got="an empty row")
     adjusted.ignored.extend(unknown)
+    decimal = row.decimal if isinstance(row, TextRow) else None
+    if decimal:
+        signs: list[str] = [each.decimal for each in columns if isinstance(each, NumericColumn)]
+        if 2 * signs.count(decimal) >= len(signs):
+            decimal = None  # as in training: columns keep their own signs, which may differ
     blocks = [
-        column.encode([_value(row, column, f"{field}.{column.name}", strict, adjusted)])[0]
+        column.encode([_value(row, column, f"{field}.{column.name}", strict, decimal, adjusted)])[0]
         for column in columns
     ]
     return np.concatenate(blocks)
@@ -412,7 +417,9 @@ def _spellings(categories: tuple[str, ...]) -> dict[str, str | None]:
     return names
 
 
-def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustments) -> Any:
+def _value(
+    row: Row, column: Column, field: str, strict: bool, decimal: str | None, adjusted: Adjustments
+) -> Any:
     """Parse the value of a column and record its adjustments."""
     cell, is_text = row.get(column.name), isinstance(row, TextRow)
     if strict and is_text and isinstance(cell, str):
@@ -430,7 +437,7 @@ def _value(row: Row, column: Column, field: str, strict: bool, adjusted: Adjustm
     elif strict and (isinstance(cell, bool) or (isinstance(cell, str) and not is_text)):
         value = None
     else:
-        value = column.parse(cell, field, row.decimal if isinstance(row, TextRow) else None)
+        value = column.parse(cell, field, decimal)
     if value is not None and value == value:  # neither missing nor NaN
         return value
     if strict or column.fill is None:

@@ -221,6 +221,12 @@ def test_numbers_as_people_write_them():
     row = TextRow({"price": "1.234"})
     row.decimal = "."
     assert adjusted(row, [column]) == ([np.float32(1.234)], {})
+    # In files that mix both signs, as in training, each column keeps its own.
+    share = NumericColumn(name="share", mean=0.0, scale=1.0)
+    for decimal, numbers in ((",", [1234, 1.25]), (".", [1234, 1.25])):
+        row = TextRow({"price": "1.234", "share": "1.250"})
+        row.decimal = decimal
+        assert adjusted(row, [column, share])[0] == numbers
 
 
 def test_dates_are_encoded_as_days_and_circles():
