@@ -445,6 +445,20 @@ def test_keda_scales_as_the_autoscalers_do():
     assert by_requests["pods"]["metric"]["name"] in in_flight["metadata"]["query"]
 
 
+def test_a_patch_replaces_a_file_of_a_component(tmp_path):
+    (shown,) = re.findall(
+        r"```yaml\n(patches:\n  - patch: .*?)```", (K8S / "README.md").read_text(), re.DOTALL
+    )
+    k8s = os.path.relpath(K8S, tmp_path.resolve())
+    kustomization = {
+        "resources": [f"{k8s}/overlays/embedded"],
+        "components": [f"{k8s}/components/canary"],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization) + shown)
+    routes = config_map(list(yaml.safe_load_all(kustomized(tmp_path))), "gateway-routes")
+    assert tomllib.loads(routes["routes.toml"])["models"]["pets"]["split"][0]["weight"] == 95
+
+
 def test_another_namespace_is_everywhere(tmp_path):
     (shown,) = re.findall(
         r"```yaml\n(namespace: .*?)```", (K8S / "README.md").read_text(), re.DOTALL
