@@ -52,11 +52,11 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LINE_ENDS = re.compile(r"\r\n?|\n")
-# Lines above the header: comments, and lines of one value with delimiters around it.
+# Lines above the header: comments, and lines of one value with delimiters behind it.
 _COMMENTS = re.compile(r"(?:\s*+#[^\r\n]*+(?:\r\n?|\n))+")
 _TITLES = re.compile(
     r"(?:(?:[ \t]*+#[^\r\n]*+|"
-    r"[;,\t|]*+(?:\"[^\"\r\n]*+\"|[^\"\r\n;,\t|]*+)[;,\t|]*+)(?:\r\n?|\n))+"
+    r"(?:\"[^\"\r\n]*+\"|[^\"\r\n;,\t|]*+)[;,\t|]*+)(?:\r\n?|\n))+"
 )
 # Delimiters and spaces of lines without values, and an old end-of-file mark.
 _BLANK = " \t\r\n;,|\x1a"
@@ -348,6 +348,7 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
     if len(text) >= SAMPLE_SIZE:
         # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
+    sample = _drop_blank_end(sample)
     for pattern in (_TITLES, _COMMENTS):
         found = pattern.match(sample)
         below = sample[found.end() :] if found else ""
@@ -357,7 +358,9 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
         rows = _sample_rows(dialect, below, 2)
         numbers = [any(parse_number(cell.strip()) is not None for cell in row) for row in rows]
         is_header = numbers == [False, True] and len(rows[0]) == len(rows[1])
-        if is_header and (pattern is _COMMENTS or len(rows[0]) > 1):
+        # "name," may be the header of names and of a column without one.
+        least = 1 if pattern is _COMMENTS else 2 + (dialect.delimiter in found[0])
+        if is_header and len(rows[0]) >= least:
             return dialect, len(above)
         if pattern is _COMMENTS:
             for place, line in enumerate(above):
@@ -503,9 +506,13 @@ def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
     if "\0" in text:
         line = _line(text[: text.index("\0")].encode())
         raise InvalidInputError(field, expected="a CSV file", got=f"a zero byte in line {line}")
-    # Spreadsheets write lines at the end that are all delimiters.
+    return _drop_blank_end(text), encoding
+
+
+def _drop_blank_end(text: str) -> str:
+    """Drop lines at the end that are all delimiters, as spreadsheets write them."""
     end = _LINE_ENDS.search(text, len(text.rstrip(_BLANK)))
-    return text if end is None else text[: end.end()], encoding
+    return text if end is None else text[: end.end()]
 
 
 def plain_lines(file: Iterable[str]) -> Iterator[str]:
@@ -514,13 +521,14 @@ def plain_lines(file: Iterable[str]) -> Iterator[str]:
     They have no byte order marks, and those at the end that are all delimiters are left out.
     """
     blank: list[str] = []
-    for line in file:
+    for marked in file:
+        line = marked.replace(MARK, "")
         if not line.strip(_BLANK):
             blank.append(line)
             continue
         yield from blank
         blank.clear()
-        yield line.replace(MARK, "")
+        yield line
 
 
 def _invalid_byte(data: bytes, place: int, encoding: str, field: str) -> InvalidInputError:

@@ -398,7 +398,7 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
     # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
-        dialect, above = find_dialect(text.read(SAMPLE_SIZE).removeprefix(MARK))
+        dialect, above = find_dialect(text.read(SAMPLE_SIZE).replace(MARK, ""))
         text.seek(0)
         lines, hint = plain_lines(text), encoding_hint(encoding)
         reader = CsvReader(lines, dialect, above, path, doubt=hint, sample=_SAMPLE_ROWS)

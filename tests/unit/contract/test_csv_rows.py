@@ -77,6 +77,8 @@ def test_csv_variants(text, names, rows):
         ("##vcf\n#CHROM\tPOS\nchr1\t12\nchr2\t13\n", ["#CHROM", "POS"], 1),
         ('"Sales, 2024";;\r\n\r\na;b;c\r\n1,5;x;\r\n', ["a", "b", "c"], 2),
         ("Rate\n# by year\nSource: BLS\na,b\n1959,Q1\n", ["a", "b"], 3),
+        (",price\na,x\nb,5\n", ["Unnamed: 0", "price"], 0),
+        ("name,\na,x\nb,5\n", ["name", "Unnamed: 1"], 0),
         ("#id,color\n#1,red\n2,blue\n", ["#id", "color"], 0),
         ("#id,color\n#1,red\n", ["#id", "color"], 0),
     ],

@@ -278,6 +278,37 @@ def test_rows_are_read_as_the_gateway_reads_them(tmp_path, encoding):
         assert rows[1] == {"Größe, cm": "2,5", "a": "", "a.1": "4"}
 
 
+PIECES = [
+    "a",
+    "1",
+    "2,5",
+    ",",
+    ";",
+    "\n",
+    "\r\n",
+    '"',
+    "#",
+    "\t",
+    "x,y\n",
+    "# c\n",
+    "T\n",
+    "é",
+    "\ufeff",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_table_is_read_as_the_gateway_reads_it(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    found = [content(item) for item in items(path)]
+    try:
+        assert found == read_rows(path.read_bytes(), "file")
+    except InvalidInputError:
+        assert not found or not all(isinstance(row, dict) for row in found)
+
+
 def test_the_first_letters_that_are_not_ascii_decide_about_the_encoding(tmp_path):
     rows = "a,b\n" + f"1,{'x' * 500}\n" * 1200
     for encoding in ("cp1252", "utf-8"):
