@@ -176,8 +176,8 @@ class RestOptions:
         threads: requests that are handled at once.
         timeout_seconds: a request that takes longer gets status 504; 0: no limit.
         cors: allow web pages of other origins to use REST.
-        max_body_bytes: larger bodies, also after decompression, are refused; reading one takes up
-            to ten times its size.
+        max_body_bytes: larger bodies, also after decompression, are refused; and more than so many
+            bytes of all bodies above 256 KiB wait. Reading them takes up to thirty times as much.
     """
 
     port: int | None = option(ANY_PORT, PORT, flag="rest_api_port", flag_default="0")

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
@@ -39,6 +39,12 @@ _PAUSE_SECONDS = 1.0
 # not see the response if the connection were closed at once.
 _DISCARD_SECONDS = 30
 _MAX_HEADER_BYTES = 256 * 2**10
+# Smaller bodies need no memory to speak of.
+_SMALL_BODY_BYTES = 256 * 2**10
+# How long a larger body waits for memory before it is read.
+_MEMORY_SECONDS = 30
+# The most that gzip compresses: https://www.zlib.net/zlib_tech.html.
+_GZIP_RATIO = 1032
 _MAX_CONNECTIONS = 1000
 
 log = logging.getLogger(__name__)
@@ -131,6 +137,45 @@ class Connection(HttpToolsProtocol):
         return cast("RestApp", self.config.app)
 
 
+class _RejectedError(Exception):
+    """A request that is rejected before its body is complete."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class BodyMemory:
+    """Limits the memory for larger bodies: together they are as large as the largest may be."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def reserve(self, size: int) -> AsyncIterator[None]:
+        """Wait for memory for a body, and hold it; raises _RejectedError."""
+        if size <= _SMALL_BODY_BYTES:
+            yield
+            return
+        size = min(size, self._max_bytes)
+        try:
+            async with asyncio.timeout(_MEMORY_SECONDS), self._changed:
+                await self._changed.wait_for(lambda: self._taken + size <= self._max_bytes)
+                self._taken += size
+        except TimeoutError:
+            text = f"no memory for the body within {_MEMORY_SECONDS} s: send it again later"
+            raise _RejectedError(HTTP_STATUS[Code.RESOURCE_EXHAUSTED], text) from None
+        try:
+            yield
+        finally:
+            self._taken -= size
+            async with self._changed:
+                self._changed.notify_all()
+
+
 class RestApp:
     """The REST API as an ASGI application.
 
@@ -145,6 +190,7 @@ class RestApp:
         self.api = api
         self.stopping = False
         self._max_body_bytes = options.max_body_bytes
+        self._memory = BodyMemory(options.max_body_bytes)
         self._timeout_seconds = options.timeout_seconds
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
         # Requests that timed out and whose models may still run.
@@ -171,39 +217,56 @@ class RestApp:
     ) -> None:
         headers = dict(scope["headers"])
         length = int(headers.get(b"content-length", b"0"))
-        more = length > 0 or b"transfer-encoding" in headers
-        chunks: list[bytes] = []
-        size = 0
-        while more and max(size, length) <= self._max_body_bytes:
-            message = await receive()
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            more = message.get("more_body", False)
-        if connection.lost:
-            return
-        if max(size, length) > self._max_body_bytes:
-            error = BodyTooLargeError(self._max_body_bytes)
-            response = RestResponse(413, self.api.headers, error_json(error.message))
+        is_chunked = b"transfer-encoding" in headers
+        most = self._max_body_bytes if is_chunked else length
+        if b"gzip" in headers.get(b"content-encoding", b""):
+            most *= _GZIP_RATIO
+        try:
+            if length > self._max_body_bytes:
+                raise _RejectedError(413, BodyTooLargeError(self._max_body_bytes).message)
+            async with self._memory.reserve(most):
+                body = await self._read(receive) if is_chunked or length else b""
+                if connection.lost:
+                    return
+                connection.reading = False
+                query = scope["query_string"]
+                uri = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+                request = RestRequest(
+                    scope["method"],
+                    uri.decode("latin-1"),
+                    body,
+                    headers.get(b"content-encoding", b"").decode("latin-1"),
+                    headers.get(b"origin", b"").decode("latin-1"),
+                    gone=lambda: connection.lost,
+                )
+                response, late = await self._run(request)
+                await _send(send, response, close=late or self.stopping)
+        except _RejectedError as error:
+            response = RestResponse(error.status, self.api.headers, error_json(error.message))
             await _send(send, response, close=True, more_body=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
-                    while more and b"expect" not in headers:
-                        more = (await receive()).get("more_body", False)
+                    while b"expect" not in headers and (await receive()).get("more_body"):
+                        pass
             await send({"type": "http.response.body"})
-            return
-        connection.reading = False
-        query = scope["query_string"]
-        uri = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-        request = RestRequest(
-            scope["method"],
-            uri.decode("latin-1"),
-            b"".join(chunks),
-            headers.get(b"content-encoding", b"").decode("latin-1"),
-            headers.get(b"origin", b"").decode("latin-1"),
-            gone=lambda: connection.lost,
-        )
-        response, late = await self._run(request)
-        await _send(send, response, close=late or self.stopping)
+
+    async def _read(self, receive: Receive) -> bytes:
+        """The body, or what arrived of it until the client was lost."""
+        chunks: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(_STALLED_SECONDS):
+                while more:
+                    message = await receive()
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+                    more = message.get("more_body", False)
+                    if size > self._max_body_bytes:
+                        raise _RejectedError(413, BodyTooLargeError(self._max_body_bytes).message)
+        except TimeoutError:
+            text = f"the body did not arrive within {_STALLED_SECONDS} s: send less at once"
+            raise _RejectedError(408, text) from None
+        return b"".join(chunks)
 
     async def _run(self, request: RestRequest) -> tuple[RestResponse, bool]:
         """The response to a request, and whether the request timed out."""

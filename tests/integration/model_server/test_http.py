@@ -176,6 +176,35 @@ def test_a_body_as_large_as_the_limit(connection: http.client.HTTPConnection) ->
     assert json.loads(connection.getresponse().read()) == ANSWER
 
 
+def test_larger_bodies_together_are_as_large_as_one_may_be(
+    connection: http.client.HTTPConnection, raw: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rockstar_serving.model_server.rest_server._MEMORY_SECONDS", 0.1)
+    unfinished = BODY + b" " * (LIMIT - len(BODY))
+    raw.sendall(request(f"POST {PATH} HTTP/1.1", f"Content-Length: {LIMIT}", body=unfinished[:-1]))
+    connection.request("POST", PATH, BODY)
+    assert json.loads(connection.getresponse().read()) == ANSWER
+    connection.request("POST", PATH, BODY + b" " * 300_000)
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Connection")) == (429, "close")
+    assert "send it again later" in json.loads(response.read())["error"]
+    raw.sendall(unfinished[-1:])
+    assert answer(raw)[:2] == (200, ANSWER)
+    connection.request("POST", PATH, BODY + b" " * 300_000)
+    assert json.loads(connection.getresponse().read()) == ANSWER
+
+
+def test_a_body_that_does_not_arrive_in_time(
+    raw: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rockstar_serving.model_server.rest_server._STALLED_SECONDS", 0.1)
+    raw.sendall(request(f"POST {PATH} HTTP/1.1", f"Content-Length: {len(BODY)}", body=BODY[:-1]))
+    assert answer(raw)[:2] == (
+        408,
+        {"error": "the body did not arrive within 0.1 s: send less at once"},
+    )
+
+
 LARGE = json.dumps({"instances": [[0.25, 4.0]] * 80_000}).encode()
 LARGE_ANSWER = {"predictions": [[0.5, 8.0]] * 80_000}
 
