@@ -27,7 +27,8 @@ from rockstar_serving.model_server.rest import BodyTooLargeError, RestApi, RestR
 from tfs_api.json_response import error_json
 from tfs_api.status import HTTP_STATUS, Code
 
-# Seconds after which a connection is closed if it is idle or its request does not progress.
+# Seconds after which a connection is closed if it is idle or its headers do not progress, and in
+# which a body must arrive.
 _STALLED_SECONDS = 120
 _SWEEP_SECONDS = 10
 # At a stop, kept-alive connections are closed when no request has arrived for this time.
@@ -58,11 +59,10 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
         lost: whether the client is gone.
-        handling: whether the application is handling a request.
-        reading: whether the body of that request is incomplete.
+        handling: whether the application is reading or handling a request.
     """
 
-    lost = handling = reading = False
+    lost = handling = False
     _refused = False
     _header_bytes = _unsent_bytes = 0
     _active_at = 0.0
@@ -104,20 +104,20 @@ class Connection(HttpToolsProtocol):
 
     def begin(self) -> None:
         """Record that the application handles a request."""
-        self.handling = self.reading = True
+        self.handling = True
         self._header_bytes = 0
 
     def end(self) -> None:
         """Record that the response is complete."""
-        self.handling = self.reading = False
+        self.handling = False
         self._active_at = time.monotonic()
 
     def close_if_stalled(self, now: float) -> None:
-        """Close the connection if the client neither sends its request nor reads responses."""
+        """Close the connection if the client neither sends headers nor reads responses."""
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent_bytes:
             self._unsent_bytes, self._active_at = unsent, now
-        if (self.reading or not self.handling) and now - self._active_at > _STALLED_SECONDS:
+        if not self.handling and now - self._active_at > _STALLED_SECONDS:
             self.transport.abort()
 
     def _refuse(self, status: int, message: str) -> None:
@@ -228,7 +228,6 @@ class RestApp:
                 body = await self._read(receive) if is_chunked or length else b""
                 if connection.lost:
                     return
-                connection.reading = False
                 query = scope["query_string"]
                 uri = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
                 request = RestRequest(
