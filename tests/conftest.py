@@ -83,7 +83,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_models(run_folder: Path) -> TrainedModels:
-    """Logistic, mlp and cnn as the command trains them, but for fewer epochs; once per run."""
+    """Logistic, mlp and cnn as the command trains them, but in half the epochs; once per run."""
     # Only tests that use this import TensorFlow.
     from rockstar_training.config import CLASSIFIERS, config_for
     from rockstar_training.train import train_and_evaluate
@@ -92,7 +92,7 @@ def trained_models(run_folder: Path) -> TrainedModels:
     with FileLock(run_folder / "trained.lock"):
         if not results.exists():
             made = {
-                name: train_and_evaluate(config_for(name, epochs=8), workdir)
+                name: train_and_evaluate(config_for(name, epochs=25), workdir)
                 for name in CLASSIFIERS
             }
             results.write_bytes(pickle.dumps(made))

@@ -63,7 +63,7 @@ def test_broken_models_are_reported_and_the_rest_is_served(start_service, models
     (models / "bad" / "1").mkdir(parents=True)
     (models / "bad" / "1" / "model.tflite").write_bytes(b"this is no model")
     write_version(models / "crashing", 1, without_a_constant(toy_model(1)))
-    os.mkfifo(write_version(models / "piped", 1) / "manifest.json")
+    os.mkfifo(write_version(models / "piped", 1, toy_model(1)) / "manifest.json")
     write_version(models / "foreign", 3)
     (models / "mine.keras").write_bytes(b"x")
     (models / "keras_inside" / "1").mkdir(parents=True)
