@@ -8,37 +8,22 @@ import msgspec
 from numpy.typing import NDArray
 
 from rockstar_contract.contract import Contract
-from tfs_api.messages.inference_pb2 import (
-    ClassificationResponse,
-    Input,
-    RegressionResponse,
-)
+from tfs_api.messages.inference_pb2 import ClassificationResponse, Input, RegressionResponse
 from tfs_api.messages.signature_pb2 import SignatureDef
 from tfs_api.status import Code
 
 
 class Query(msgspec.Struct, frozen=True):
-    """One call of a model; each method of a Backend reads the fields that it needs.
-
-    Attributes:
-        model: name.
-        inputs: for predict: arrays by the input names of the signature, each with the batch first.
-        examples: for classify and regress: tf.Examples.
-        version: number. Without a version or a label, the newest version is called.
-        label: selects the version instead; never set both.
-        signature: name; empty means the server's default.
-        outputs: names of the outputs to return; empty means all.
-        timeout: seconds; None means the backend's default.
-    """
+    """One call of a model; each method of a Backend reads the fields that it needs."""
 
     model: str
-    inputs: Mapping[str, NDArray[Any]] = {}
-    examples: Input | None = None
-    version: int | None = None
-    label: str | None = None
-    signature: str = ""
-    outputs: Sequence[str] = ()
-    timeout: float | None = None
+    inputs: Mapping[str, NDArray[Any]] = {}  # for predict: by name, each with the batch first
+    examples: Input | None = None  # for classify and regress: tf.Examples
+    version: int | None = None  # without a version or a label, the newest is called
+    label: str | None = None  # selects the version instead; never set both
+    signature: str = ""  # empty means the server's default
+    outputs: Sequence[str] = ()  # names of the outputs to return; empty means all
+    timeout: float | None = None  # seconds; None means the backend's default
 
 
 class BackendCall(msgspec.Struct, frozen=True):
@@ -48,7 +33,7 @@ class BackendCall(msgspec.Struct, frozen=True):
     query: Query
 
     def __call__(self, backend: Any) -> Any:
-        """Make the call; asynchronous backends return an awaitable."""
+        """Make the call."""
         return getattr(backend, self.method)(self.query)
 
 
@@ -61,19 +46,12 @@ class TensorResponse(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The state of one version of a model.
-
-    Attributes:
-        version: number.
-        state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error: message of the model server if the version is not available; otherwise empty.
-        code: of the error.
-    """
+    """The state of one version of a model."""
 
     version: int
-    state: str
-    error: str = ""
-    code: Code = Code.OK
+    state: str  # START, LOADING, AVAILABLE, UNLOADING or END
+    error: str = ""  # of the model server, if the version is not available
+    code: Code = Code.OK  # of the error
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,7 @@ class Deadline:
     """The time by which a call must be complete."""
 
     def __init__(self, timeout: float) -> None:
-        """Start the clock.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            InvalidInputError: not a number above 0.
-        """
+        """Start the clock; a timeout that is not a number of seconds above 0 is an error."""
         if not 0 < timeout < math.inf:
             raise InvalidInputError("timeout", expected="seconds above 0", got=repr(timeout))
         self._timeout = timeout
@@ -56,11 +49,7 @@ class Deadline:
         return self._end - time.monotonic()
 
     def left(self) -> float:
-        """Seconds until the deadline.
-
-        Raises:
-            DeadlineExceededError: it has passed.
-        """
+        """Seconds until the deadline; a DeadlineExceededError if it has passed."""
         left = self.remaining()
         if left <= 0:
             raise self.exceeded()
@@ -130,13 +119,10 @@ def retry_arguments(policy: RetryPolicy, deadline: Deadline) -> dict[str, Any]:
 
 
 def run(steps: Generator[Request, Any, Result], send: Callable[[Request], Any]) -> Result:
-    """Run a call that consists of several requests.
+    """Run a call that consists of several requests, each made by `send`.
 
-    Calls are written once, without I/O, for blocking and asynchronous clients.
-
-    Args:
-        steps: yields requests, receives the response or the exception, and returns the result.
-        send: makes a request.
+    Calls are written once, without I/O, for blocking and asynchronous clients: `steps` yields
+    requests, receives the response or the exception, and returns the result.
     """
     try:
         request = next(steps)

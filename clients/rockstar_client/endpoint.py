@@ -74,17 +74,11 @@ class Tls:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A gateway.
+    """A gateway."""
 
-    Attributes:
-        url: without a trailing slash.
-        tls: None for plain HTTP.
-        proxy: of the environment; None means a direct connection.
-    """
-
-    url: str
-    tls: Tls | None
-    proxy: "Url | None" = field(repr=False)
+    url: str  # without a trailing slash
+    tls: Tls | None  # None for plain HTTP
+    proxy: "Url | None" = field(repr=False)  # of the environment; None means a direct connection
 
     @classmethod
     def of(cls, url: str, tls: Tls | None) -> "Endpoint":

@@ -44,8 +44,7 @@ class NamedExample:
 def named_examples(inputs: Inputs) -> list[NamedExample]:
     """Read one or several inputs; each row of a CSV file is an example.
 
-    Raises:
-        InvalidInputError: no inputs, a file that cannot be read, or an input of another type.
+    An InvalidInputError for no inputs, a file that cannot be read, or an input of another type.
     """
     examples: list[NamedExample] = []
     for index, example in enumerate(as_examples(inputs)):

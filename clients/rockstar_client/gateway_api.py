@@ -48,16 +48,8 @@ from rockstar_client.results import (
     classification,
     signatures_of,
 )
-from rockstar_contract.contract import (
-    CONTRACT_INPUT,
-    CONTRACT_SIGNATURE,
-    Contract,
-    ContractError,
-    Prediction,
-    Score,
-    Task,
-    Value,
-)
+from rockstar_contract import contract as contracts
+from rockstar_contract.contract import Contract, Prediction, Score, Task, Value
 from rockstar_contract.csv_rows import write_rows
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.inputs import from_json
@@ -69,7 +61,7 @@ from tfs_api.status import HTTP_STATUS, Code
 TIMEOUT_HEADER = "X-Request-Timeout"
 _JSON, _FILE = "application/json", "application/octet-stream"
 _CONTRACT_QUERY = json.dumps(
-    {"signature_name": CONTRACT_SIGNATURE, "instances": [{CONTRACT_INPUT: 0}]}
+    {"signature_name": contracts.CONTRACT_SIGNATURE, "instances": [{contracts.CONTRACT_INPUT: 0}]}
 ).encode()
 # The first code of each HTTP status; where several share one, the general one comes first.
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
@@ -84,19 +76,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Request:
-    """A request to the gateway.
-
-    Attributes:
-        path: with its query.
-        headers: in addition to those of every request.
-        once: never retry.
-    """
+    """A request to the gateway."""
 
     method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    path: str  # with its query
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides those of every request
     body: bytes = b""
-    once: bool = False
+    once: bool = False  # never retry
 
 
 @dataclass(frozen=True)
@@ -216,14 +202,14 @@ def metadata(query: Query, _deadline: Deadline) -> Steps[ModelMetadata]:
         signatures = signatures_of(described.signature_def)
     except (KeyError, TypeError, ValueError, json_format.ParseError) as error:
         raise _not_a_gateway(f"its metadata cannot be read ({error})") from error
-    if CONTRACT_SIGNATURE not in signatures:
+    if contracts.CONTRACT_SIGNATURE not in signatures:
         return ModelMetadata(model, answered, signatures, None)
     path = f"{_path(model, answered, None)}:predict"
     response = yield Request("POST", path, {"Content-Type": _JSON}, _CONTRACT_QUERY)
     document = _decode(response.body, _ANY, "its contract cannot be read")
     try:
         contract = Contract.from_json(document["predictions"][0])
-    except (KeyError, IndexError, TypeError, ContractError) as error:
+    except (KeyError, IndexError, TypeError, contracts.ContractError) as error:
         message = f"the contract of model {model} cannot be read: {error}"
         raise ServerError(Code.INTERNAL, message) from error
     contract = msgspec.structs.replace(contract, version=answered)

@@ -102,7 +102,7 @@ class AsyncGrpcClient(_GrpcConnection, AsyncClient):
         await self._server.close()
 
     async def _run(self, start: Callable[[Deadline], Steps[Result]], timeout: float) -> Result:
-        return await run_async(start(Deadline(timeout)), lambda call: call(self._server))
+        return await run_async(start(Deadline(timeout)), self._server.call)
 
 
 class _ModelApi:

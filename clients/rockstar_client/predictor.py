@@ -18,12 +18,7 @@ from numpy.typing import NDArray
 
 from rockstar_client.backend import BackendCall, PredictBackend, Query, TensorResponse
 from rockstar_client.calls import DEFAULT_TIMEOUT_S, Deadline, run
-from rockstar_client.errors import (
-    InvalidRequestError,
-    NotFoundError,
-    ServerError,
-    UnavailableError,
-)
+from rockstar_client.errors import InvalidRequestError, NotFoundError, ServerError, UnavailableError
 from rockstar_contract.contract import Contract, Input, TensorInput
 from rockstar_contract.errors import InvalidInputError
 from tfs_api.status import Code
@@ -41,20 +36,14 @@ Steps = Generator[BackendCall, Any, Result]
 
 
 class Predicted(msgspec.Struct, frozen=True):
-    """The outputs of a model, and the contract of the version that computed them.
-
-    Attributes:
-        contract: of the version that answered.
-        inputs: as they were sent: float32 [n, *shape], or tensors by name.
-        outputs: float32 [n, classes], probabilities; for a regression [n, 1], the numbers; for the
-            task "tensors" [n, 0].
-        named: for the task "tensors", the outputs by name.
-    """
+    """The outputs of a model, and the contract of the version that computed them."""
 
     contract: Contract
-    inputs: ModelInputs
+    inputs: ModelInputs  # as they were sent: float32 [n, *shape], or tensors by name
+    # float32 [n, classes], probabilities; for a regression [n, 1], the numbers; for the task
+    # "tensors" [n, 0].
     outputs: NDArray[Any]
-    named: Mapping[str, NDArray[Any]] = {}
+    named: Mapping[str, NDArray[Any]] = {}  # for the task "tensors", the outputs by name
 
 
 class PredictionSteps:

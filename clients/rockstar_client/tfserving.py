@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from rockstar_client import tfserving_messages as messages
-from rockstar_client.backend import Metadata, Query, TensorResponse, VersionStatus
+from rockstar_client.backend import BackendCall, Metadata, Query, TensorResponse, VersionStatus
 from rockstar_client.calls import DEFAULT_TIMEOUT_S, RetryPolicy
 from rockstar_client.connection import AsyncConnection, Connection, PerLoop
 from rockstar_client.endpoint import Tls, grpc_proxy
@@ -53,17 +53,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ChannelOptions:
-    """How to connect.
+    """How to connect."""
 
-    Attributes:
-        retry: within the channel; the default is for gateways.
-        tls: None means plain text.
-        proxy: whether to use the environment's proxy; gateways reach their model server directly.
-    """
-
-    retry: RetryPolicy = _GATEWAY_RETRY
-    tls: Tls | None = None
-    proxy: bool = False
+    retry: RetryPolicy = _GATEWAY_RETRY  # within the channel; the default is for gateways
+    tls: Tls | None = None  # None means plain text
+    proxy: bool = False  # use the environment's; gateways reach their model server directly
 
     def arguments(self, address: str) -> list[tuple[str, Any]]:
         """The arguments of a channel to an address."""
@@ -213,29 +207,16 @@ class AsyncTFServingClient(AsyncConnection):
         self._options = options
         self._channel = PerLoop(self._connect, methodcaller("close"))
 
-    def predict(self, query: Query) -> Coroutine[Any, Any, TensorResponse]:
-        """Run a signature on tensors."""
-        return self._call(messages.predict(query), query)
-
-    def contract(self, query: Query) -> Coroutine[Any, Any, Contract]:
-        """Read the contract of a version."""
-        return self._call(messages.contract(query), query)
-
-    def metadata(self, query: Query) -> Coroutine[Any, Any, Metadata]:
-        """Read the signatures of a version."""
-        return self._call(messages.metadata(query), query)
-
-    def status(self, query: Query) -> Coroutine[Any, Any, list[VersionStatus]]:
-        """List the versions of a model, newest first, or only the requested one."""
-        return self._call(messages.status(query), query)
-
     async def close(self) -> None:
         """Close the connections; calls now raise a RuntimeError."""
         self._closed = True
         await self._channel.close()
 
-    async def _call(self, call: messages.Call[Result], query: Query) -> Result:
+    async def call(self, wanted: BackendCall) -> Any:
+        """Make one of the calls of `TFServingClient`."""
         self._require_open()
+        query = wanted.query
+        call: messages.Call[Any] = getattr(messages, wanted.method)(query)
         channel = await self._channel.get()
         method = channel.unary_unary(
             call.method.path,

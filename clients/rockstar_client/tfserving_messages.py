@@ -83,19 +83,13 @@ def _identity(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """One call.
+    """One call."""
 
-    Attributes:
-        method: of the API.
-        request: its message.
-        read: turns the response's message into the result; raises a CallError if it is invalid.
-        explain: turns the server's error into a better one.
-    """
-
-    method: Method[Any, Any]
+    method: Method[Any, Any]  # of the API
     request: Message
+    # Turns the response's message into the result; raises a CallError if it is invalid.
     read: Callable[[Any], Result] = _identity
-    explain: Callable[[CallError], CallError] = _identity
+    explain: Callable[[CallError], CallError] = _identity  # makes the server's error a better one
 
 
 def predict(query: Query) -> Call[TensorResponse]:

@@ -21,19 +21,12 @@ class ResumeError(BulkError):
 # less than between runs; below that it is slower.
 @dataclass(frozen=True)
 class Pace:
-    """Limits of the load on a service.
+    """Limits of the load on a service."""
 
-    Attributes:
-        batch: maximum items per request.
-        batch_bytes: maximum bytes of content per request.
-        concurrency: concurrent requests.
-        patience: seconds to retry a service that is unavailable or overloaded.
-    """
-
-    batch: int = 128
-    batch_bytes: int = 8 * 2**20
-    concurrency: int = 8
-    patience: float = 60.0
+    batch: int = 128  # maximum items per request
+    batch_bytes: int = 8 * 2**20  # maximum bytes of content per request
+    concurrency: int = 8  # concurrent requests
+    patience: float = 60.0  # seconds to retry a service that is unavailable or overloaded
 
 
 DEFAULT_PACE = Pace()

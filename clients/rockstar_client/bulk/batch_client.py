@@ -30,13 +30,7 @@ from rockstar_client.errors import (
     call_error,
 )
 from rockstar_client.examples import Example
-from rockstar_client.gateway_api import (
-    ErrorMembers,
-    Request,
-    Steps,
-    path_to,
-    read_predictions,
-)
+from rockstar_client.gateway_api import ErrorMembers, Request, Steps, path_to, read_predictions
 from rockstar_client.http import HttpClient
 from rockstar_client.predictor import Predictor
 from rockstar_client.tfserving import TFServingClient

@@ -10,21 +10,13 @@ from rockstar_contract.errors import InvalidInputError
 
 
 class Item(NamedTuple):
-    """One thing to predict.
+    """One thing to predict."""
 
-    Attributes:
-        name: for users: a path, ARCHIVE:MEMBER or FILE.csv:ROW.
-        stamp: changes with the content: made of sizes, times and checksums.
-        size: of the content in bytes.
-        columns: of a row of a table; empty for a file.
-        read: returns the content, in any thread; raises InvalidInputError if it is unreadable.
-    """
-
-    name: str
-    stamp: str
-    size: int
-    columns: tuple[str, ...]
-    read: Callable[[], Example]
+    name: str  # for users: a path, ARCHIVE:MEMBER or FILE.csv:ROW
+    stamp: str  # changes with the content: made of sizes, times and checksums
+    size: int  # of the content in bytes
+    columns: tuple[str, ...]  # of a row of a table; empty for a file
+    read: Callable[[], Example]  # in any thread; an InvalidInputError if it is unreadable
 
 
 class Failed(NamedTuple):

@@ -20,17 +20,12 @@ _SAVE_INTERVAL_S = 2.0
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of items and of failed ones, including those of the runs that it continued.
-
-    Attributes:
-        skipped: number of items that earlier runs had done.
-        seconds: duration of this run.
-    """
+    """The numbers of items and of failed ones, including those of the runs that it continued."""
 
     items: int
     failed: int
-    skipped: int
-    seconds: float
+    skipped: int  # that earlier runs had done
+    seconds: float  # duration of this run
 
     @property
     def rate(self) -> float:
@@ -43,10 +38,8 @@ def predict_items(
 ) -> Generator[list[Result]]:
     """Predict items batch by batch and yield the results in their order.
 
-    Items are read as they are needed: at most 2 * pace.concurrency batches are in memory.
-
-    Raises:
-        CallError: the service cannot be used; the results yielded before are valid.
+    Items are read as they are needed: at most 2 * pace.concurrency batches are in memory. A
+    CallError means that the service cannot be used; the results yielded before are valid.
     """
     most = pace.batch
 

@@ -34,41 +34,26 @@ _ROW_GROUP = 50_000
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of a run that must be the same when it is continued.
-
-    Attributes:
-        version: the chosen one; None means the newest.
-        newest: the newest version at the start of the run, if known.
-        retry: whether only items that failed before are predicted.
-    """
+    """Options of a run that must be the same when it is continued."""
 
     model: str
-    version: int | None = None
-    newest: int | None = None
+    version: int | None = None  # the chosen one; None means the newest
+    newest: int | None = None  # the newest version at the start of the run, if known
     top: int = 1
-    retry: bool = False
+    retry: bool = False  # whether only items that failed before are predicted
     strict: bool = False
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A point in a run up to which its output is safe on disk.
-
-    Attributes:
-        options: of the run.
-        items: number of items that are done, counted from the first.
-        chain: hexadecimal digest of these items, see `extend_chain`.
-        out_bytes: length of the output up to the last of them.
-        failed_bytes: length of the file of failed items, likewise.
-        finished: whether all items are done and only renaming the files is left.
-    """
+    """A point in a run up to which its output is safe on disk."""
 
     options: RunOptions
-    items: Count = 0
-    chain: str = ""
+    items: Count = 0  # that are done, counted from the first
+    chain: str = ""  # hexadecimal digest of these items, see `extend_chain`
     failed: Count = 0
-    out_bytes: Count = 0
-    failed_bytes: Count = 0
-    finished: bool = False
+    out_bytes: Count = 0  # length of the output up to the last of them
+    failed_bytes: Count = 0  # length of the file of failed items, likewise
+    finished: bool = False  # whether only renaming the files is left
 
 
 def extend_chain(chain: bytes, item: Item) -> bytes:
@@ -179,11 +164,9 @@ class Output:
         """Start a run, or continue an interrupted one.
 
         A run with options.retry appends to a complete output and replaces its file of failed items.
-        With `restart`, an interrupted run is discarded and a complete one is replaced.
-
-        Raises:
-            BulkError: the output is complete, or another run writes it.
-            ResumeError: the interrupted run had other options.
+        With `restart`, an interrupted run is discarded and a complete one is replaced. Raises a
+        BulkError if the output is complete, or another run writes it, and a ResumeError if the
+        interrupted run had other options.
         """
         self.files = files
         if options.retry:
@@ -329,19 +312,13 @@ def _require_same(before: RunOptions, now: RunOptions, files: Files) -> None:
 
 @dataclass(frozen=True)
 class Format:
-    """Functions that write a file format.
+    """Functions that write a file format."""
 
-    Attributes:
-        failed_suffix: suffix of the file of failed items.
-        lines: encodes results as text that can be appended.
-        header: the first line of a file with results like this one; None if there is no header.
-        convert: makes the output (second path) from the text (first path); None if the text is
-            the output.
-    """
-
-    failed_suffix: str
-    lines: Callable[[Sequence[Result]], bytes]
+    failed_suffix: str  # of the file of failed items
+    lines: Callable[[Sequence[Result]], bytes]  # encodes results as text that can be appended
+    # The first line of a file with results like this one; None if there is no header.
     header: Callable[[Result | None], bytes] | None = None
+    # Makes the output (second path) from the text (first path); None if the text is the output.
     convert: Callable[[Path, Path], None] | None = None
 
 

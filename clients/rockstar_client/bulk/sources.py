@@ -34,18 +34,8 @@ from rockstar_client.bulk.parquet import (
     read_object,
 )
 from rockstar_client.examples import Example
-from rockstar_contract.csv_rows import (
-    CSV_ENDINGS,
-    GZIP,
-    MARK,
-    SAMPLE_SIZE,
-    CsvReader,
-    encoding_hint,
-    find_dialect,
-    find_encoding,
-    plain_lines,
-    text_row,
-)
+from rockstar_contract import csv_rows
+from rockstar_contract.csv_rows import CSV_ENDINGS
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import IMAGE_SUFFIXES
 
@@ -265,26 +255,17 @@ def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str | Item
         here = (status.st_dev, status.st_ino)
         if here in above:
             return
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        names = sorted(os.listdir(folder))
     except OSError as error:
         yield failing_item(folder, _unusable(folder, _FILE, error))
         return
     start = folder if folder.endswith("/") else f"{folder}/"
-    for name, is_folder in found:
+    for name in names:
         path = f"{start}{name}"
-        if not is_folder:
+        if not os.path.isdir(path):
             yield path
         elif not name.startswith("."):
             yield from _walk(path, above | {here})
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A link to itself; opening it reports the error.
-        return False
 
 
 def _stdin_items(tables: bool) -> Iterable[Item]:
@@ -383,7 +364,7 @@ def _table_items(name: str, file: BinaryIO | None = None, stamp: str = "") -> It
     try:
         with file or open(name, "rb") as raw:
             stamp = stamp or _stamp(os.fstat(raw.fileno()))
-            compressed = raw.read(len(GZIP)) == GZIP
+            compressed = raw.read(len(csv_rows.GZIP)) == csv_rows.GZIP
             raw.seek(0)
             plain = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if compressed else raw
             yield from _rows(name, plain, stamp)
@@ -398,10 +379,12 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
     # In UTF-8 only the row with invalid bytes fails.
     errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with io.TextIOWrapper(file, encoding, errors, newline="") as text:
-        dialect, above = find_dialect(text.read(SAMPLE_SIZE).replace(MARK, ""))
+        dialect, above = csv_rows.find_dialect(
+            text.read(csv_rows.SAMPLE_SIZE).replace(csv_rows.MARK, "")
+        )
         text.seek(0)
-        lines, hint = plain_lines(text), encoding_hint(encoding)
-        reader = CsvReader(lines, dialect, above, path, doubt=hint, sample=_SAMPLE_ROWS)
+        lines, hint = csv_rows.plain_lines(text), csv_rows.encoding_hint(encoding)
+        reader = csv_rows.CsvReader(lines, dialect, above, path, doubt=hint, sample=_SAMPLE_ROWS)
         names = tuple(reader.names)
         for number, (_, cells) in enumerate(reader, start=1):
             name = f"{path}:{number}"
@@ -413,21 +396,21 @@ def _rows(path: str, file: BinaryIO, stamp: str) -> Iterator[Item]:
             except UnicodeEncodeError:
                 yield wrong_item(name, "UTF-8", "other bytes")
             else:
-                row = text_row(names, cells, reader.decimal, hint)
+                row = csv_rows.text_row(names, cells, reader.decimal, hint)
                 yield Item(name, stamp, sum(map(len, cells)) + len(names), names, _constant(row))
 
 
 def _find_encoding(path: str, file: BinaryIO) -> str:
     """Detect the encoding by the start of a file, or by its first lines that are not ASCII."""
     encoding, rest = "", b""
-    while chunk := file.read(SAMPLE_SIZE):
+    while chunk := file.read(csv_rows.SAMPLE_SIZE):
         lines, rest = rest + chunk, b""
-        if len(chunk) == SAMPLE_SIZE:
+        if len(chunk) == csv_rows.SAMPLE_SIZE:
             # Not the line that was cut, perhaps within a character.
             end = max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1
             lines, rest = lines[:end], lines[end:]
         if not encoding or not lines.isascii():
-            encoding = find_encoding(lines, path)
+            encoding = csv_rows.find_encoding(lines, path)
         if not (encoding == "utf-8" and lines.isascii()):
             break
     file.seek(0)
