@@ -10,51 +10,36 @@ from rockstar_cli.group import DEBUG_VARIABLE, Lazy, LazyGroup
 from rockstar_serving.logs import replace_closed_streams
 
 COMMANDS = {
-    "train": Lazy("rockstar_cli.train:train", "Train a model and publish it as the next version."),
-    "tune": Lazy("rockstar_cli.train:tune", "Search the best settings of a model, on Ray Tune."),
-    "watch": Lazy("rockstar_cli.runs:watch", "Watch a training in the browser."),
+    "train": Lazy("rockstar_cli.train", "Train a model and publish it as the next version."),
+    "tune": Lazy("rockstar_cli.train", "Search the best settings of a model, on Ray Tune."),
+    "watch": Lazy("rockstar_cli.runs", "Watch a training in the browser."),
     "import": Lazy("rockstar_cli.transfer:import_", "Publish your own Keras model or SavedModel."),
-    "serve": Lazy("rockstar_cli.serve:serve", "Serve the models in a folder over HTTP and gRPC."),
+    "serve": Lazy("rockstar_cli.serve", "Serve the models in a folder over HTTP and gRPC."),
     "gateway": Lazy(
-        "rockstar_serving.gateway.command:gateway",
-        "Serve over HTTP in front of a remote model server.",
+        "rockstar_serving.gateway.command", "Serve over HTTP in front of a remote model server."
     ),
     "model-server": Lazy(
-        "rockstar_cli.serve:model_server", "Serve TensorFlow Serving's API only, with its flags."
+        "rockstar_cli.serve", "Serve TensorFlow Serving's API only, with its flags."
     ),
-    "predict": Lazy("rockstar_cli.predict:predict", "Predict images or rows of a table."),
-    "explain": Lazy(
-        "rockstar_cli.explain:explain", "Show which pixels or columns led to a prediction."
-    ),
-    "bench": Lazy("rockstar_cli.bench:bench", "Load-test a running service."),
-    "check": Lazy("rockstar_cli.check:check", "Check models, a routes file or a running service."),
-    "models": Lazy("rockstar_cli.registry:models", "List models, their versions and labels."),
-    "promote": Lazy(
-        "rockstar_cli.registry:promote", "Give a version a label, such as stable or canary."
-    ),
-    "rollback": Lazy("rockstar_cli.registry:rollback", "Serve the previous version again."),
-    "unpublish": Lazy("rockstar_cli.registry:unpublish", "Remove a version."),
-    "prune": Lazy("rockstar_cli.registry:prune", "Remove old versions without a label."),
-    "verify": Lazy(
-        "rockstar_cli.registry:verify", "Compare versions with the hashes in their manifests."
-    ),
-    "push": Lazy(
-        "rockstar_cli.transfer:push", "Copy a version to a folder, a bucket or a registry."
-    ),
-    "pull": Lazy(
-        "rockstar_cli.transfer:pull", "Copy versions from a folder, a bucket or a registry."
-    ),
-    "export": Lazy(
-        "rockstar_cli.transfer:export", "Write a model as an HTML file that runs it, offline."
-    ),
-    "runs": Lazy("rockstar_cli.runs:runs", "Compare training runs in a table."),
+    "predict": Lazy("rockstar_cli.predict", "Predict images or rows of a table."),
+    "explain": Lazy("rockstar_cli.explain", "Show which pixels or columns led to a prediction."),
+    "bench": Lazy("rockstar_cli.bench", "Load-test a running service."),
+    "check": Lazy("rockstar_cli.check", "Check models, a routes file or a running service."),
+    "models": Lazy("rockstar_cli.registry", "List models, their versions and labels."),
+    "promote": Lazy("rockstar_cli.registry", "Give a version a label, such as stable or canary."),
+    "rollback": Lazy("rockstar_cli.registry", "Serve the previous version again."),
+    "unpublish": Lazy("rockstar_cli.registry", "Remove a version."),
+    "prune": Lazy("rockstar_cli.registry", "Remove old versions without a label."),
+    "verify": Lazy("rockstar_cli.registry", "Compare versions with the hashes in their manifests."),
+    "push": Lazy("rockstar_cli.transfer", "Copy a version to a folder, a bucket or a registry."),
+    "pull": Lazy("rockstar_cli.transfer", "Copy versions from a folder, a bucket or a registry."),
+    "export": Lazy("rockstar_cli.transfer", "Write a model as an HTML file that runs it, offline."),
+    "runs": Lazy("rockstar_cli.runs", "Compare training runs in a table."),
     "learning-rates": Lazy(
-        "rockstar_cli.lecture:learning_rates", "Plot very high, high, good and low learning rates."
+        "rockstar_cli.lecture", "Plot very high, high, good and low learning rates."
     ),
-    "notebook": Lazy(
-        "rockstar_cli.lecture:notebook", "Open the lecture's notebooks, with exercises."
-    ),
-    "completion": Lazy("rockstar_cli.group:completion", "Print the shell completion script."),
+    "notebook": Lazy("rockstar_cli.lecture", "Open the lecture's notebooks, with exercises."),
+    "completion": Lazy("rockstar_cli.group", "Print the shell completion script."),
 }
 
 

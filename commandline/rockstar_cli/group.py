@@ -25,7 +25,7 @@ _COMPLETION_VARIABLE = "_ROCKSTAR_COMPLETE"
 class Lazy(NamedTuple):
     """A command that is not imported yet."""
 
-    path: str  # as "module:attribute"
+    path: str  # of its module; with ":attribute", if that is not the command's name
     summary: str  # its line in the list of commands
 
 
@@ -45,8 +45,9 @@ class LazyGroup(click.Group):
         """Import a command; None if there is none of this name."""
         if cmd_name not in self._lazy:
             return None
-        module, _, name = self._lazy[cmd_name].path.partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        module, _, attribute = self._lazy[cmd_name].path.partition(":")
+        attribute = attribute or cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def resolve_command(

@@ -12,14 +12,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import click
 
 from rockstar_contract.text_files import utf8_name
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 _LONGEST_LINE = 1000
 # Between columns of a table; and the width below which no column is cut.
@@ -213,31 +210,30 @@ class Progress:
     def __init__(self, count: Callable[[], int | None]) -> None:
         """Make one; `count` returns the number of items, if known, and runs in its own thread."""
         self._count = count
-        self._bar: tqdm[Any] | None = None
         self._began: tuple[float, int] | None = None
         self._printed = time.monotonic()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from tqdm import tqdm
+        from tqdm import tqdm
 
-            tqdm.monitor_interval = 0  # no monitor thread
-            self._bar = tqdm(unit=" items", dynamic_ncols=True, smoothing=0.1, leave=False)
-            threading.Thread(target=self._find_total, args=[self._bar], daemon=True).start()
+        tqdm.monitor_interval = 0  # no monitor thread
+        options: dict[str, Any] = {"dynamic_ncols": True, "smoothing": 0.1, "leave": False}
+        # Disabled if standard error is no terminal.
+        self._bar = tqdm(unit=" items", disable=None, **options)
+        if not self._bar.disable:
+            threading.Thread(target=self._find_total, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def __call__(self, items: int, failed: int) -> None:
         """Show how many items are done, and how many of them failed."""
         if self._began is None:
             # Items of an earlier run do not count for the rate.
             self._began = (time.monotonic(), items)
-            if self._bar is not None:
-                self._bar.initial = self._bar.n = items
-        if self._bar is not None:
+            self._bar.initial = self._bar.n = items
+        if not self._bar.disable:
             self._bar.set_postfix_str(f"{failed:,} failed" if failed else "", refresh=False)
             self._bar.update(items - self._bar.n)
         elif time.monotonic() - self._printed > _LINE_EVERY_S:
@@ -246,5 +242,5 @@ class Progress:
             rate = (items - before) / max(1e-9, time.monotonic() - started)
             click.echo(f"{items:,} items, {failed:,} failed, {rate:,.0f} items/s", err=True)
 
-    def _find_total(self, bar: "tqdm[Any]") -> None:
-        bar.total = self._count()
+    def _find_total(self) -> None:
+        self._bar.total = self._count()

@@ -293,12 +293,7 @@ def _echo_adjustments(counts: "AdjustmentCounts") -> None:
 
 
 def _predict_into_file(
-    named: NamedPaths,
-    options: PredictOptions,
-    pace: Pace,
-    output: Path,
-    restart: bool,
-    retry: bool,
+    named: NamedPaths, options: PredictOptions, pace: Pace, output: Path, restart: bool, retry: bool
 ) -> None:
     """Predict all files into an output file, with progress and a summary on stderr."""
     from rockstar_client.bulk.output import Files, Output, RunOptions

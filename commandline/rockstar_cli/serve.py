@@ -22,11 +22,7 @@ _PROGRAM = "rockstar model-server"
 @click.command(epilog="Example: rockstar serve --models models --port 8080")
 @models_option
 @click.option(
-    "--model",
-    "only",
-    multiple=True,
-    type=MODEL,
-    help="Serve just this model; repeat for several.",
+    "--model", "only", multiple=True, type=MODEL, help="Serve just this model; repeat for several."
 )
 @click.option("--host", default="127.0.0.1", help="Address of the HTTP port.")
 @click.option("--port", default=8080, type=_PORT, help="HTTP port; 0 picks one.")

@@ -85,10 +85,7 @@ _SETTINGS = [
     _option("--image-size", "Height and width to which images of a folder are resized.", type=int),
     _option("--name", "Publish under this name.  [default: MODEL]"),
     _option(
-        "--workdir",
-        "Folder for models/ and runs/.",
-        default=".",
-        type=click.Path(path_type=Path),
+        "--workdir", "Folder for models/ and runs/.", default=".", type=click.Path(path_type=Path)
     ),
     _option("--api", "Keras, or plain TensorFlow."),
     _option("--preset", "Architecture of the cnn."),
@@ -107,9 +104,7 @@ _SETTINGS = [
         type=float,
     ),
     _option(
-        "--patience",
-        "Stop after this many epochs without progress; 0 never stops early.",
-        type=int,
+        "--patience", "Stop after this many epochs without progress; 0 never stops early.", type=int
     ),
     _option("--l2", "Penalty on large weights, 1/C; 0 is none.", type=float),
     _option("--class-weights", "Weight classes equally; auto: if one is rare."),
@@ -349,9 +344,7 @@ def tune(
                 f"Training {config.name}", config.epochs + config.fine_tune
             ) as progress:
                 result = train_and_evaluate(
-                    *(config, workdir, progress, data),
-                    replace=replace,
-                    serve_anyway=serve_anyway,
+                    *(config, workdir, progress, data), replace=replace, serve_anyway=serve_anyway
                 )
             document["published"] = _described(result)
             shutil.rmtree(folder, ignore_errors=True)

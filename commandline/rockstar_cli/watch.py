@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import mimetypes
 import os
 import secrets
 import socket
@@ -49,12 +50,6 @@ _HEADERS = {
 _STATIC = Path(str(files("rockstar_cli") / "watch_page"))
 # The drawing area and the look are those of the gateway's page.
 _SHARED = Path(str(files("rockstar_serving.gateway") / "pages" / "static"))
-_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
 _SHARED_FILES = ("drawing.js", "samples.js", "page.css", "icon.svg")
 _CHUNK_BYTES = 256 * 2**10
 _MAX_REQUEST_BYTES = 2**20
@@ -310,10 +305,9 @@ def _message(fields: dict[str, Any], lines: bytes = b"") -> str:
 
 def _static(name: str) -> Response:
     path = (_SHARED if name in _SHARED_FILES else _STATIC) / name
-    kind = _TYPES.get(path.suffix)
-    if kind is None or not path.is_file():
+    if not path.is_file():
         abort(404)
-    return Response(path.read_bytes(), mimetype=kind)
+    return Response(path.read_bytes(), mimetype=mimetypes.guess_type(name)[0])
 
 
 def _require_loopback() -> None:
