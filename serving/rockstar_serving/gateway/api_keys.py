@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -43,11 +43,13 @@ _BUCKETS = 4096
 # Seconds between two looks at the keys file.
 _POLL_S = 1.0
 
+Parsed = TypeVar("Parsed")
+
 log = logging.getLogger(__name__)
 
 
-class KeysError(ValueError):
-    """Invalid keys; the message names their source and what is expected."""
+class FilesError(ValueError):
+    """A file that a setting names cannot be used; the message names it, and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Keys:
             rate_limit: default for keys without their own; empty is none.
 
         Raises:
-            KeysError: see parse_keys, read_keys.
+            FilesError: see parse_keys, read_keys.
         """
         self._words, self._path, self._rate_limit = parse_keys(words), path, rate_limit
         self._reading = threading.Lock()
@@ -222,7 +224,7 @@ class Keys:
                 self._state = state
                 self._known = self._read()
                 log.info("read %s again: %d API keys", self._path, len(self._known.keys))
-        except KeysError as error:
+        except FilesError as error:
             log.error("kept the earlier API keys: %s", error)
         finally:
             self._reading.release()
@@ -256,54 +258,52 @@ def read_keys(path: Path) -> dict[str, Key]:
     """Read a keys file.
 
     Raises:
-        KeysError: it cannot be read, has no key or is invalid.
+        FilesError: it cannot be read, has no key or is invalid.
     """
-    document = read_toml(path, KeysError)
+    document = read_toml(path)
     tables = document.pop("keys", {})
     if document or not isinstance(tables, dict):
-        raise KeysError(f"{path}: expected only tables [keys.NAME]")
+        raise FilesError(f"{path}: expected only tables [keys.NAME]")
     if not tables:
         # A file that is still being written must not open the gateway to everyone.
-        raise KeysError(f"{path} holds no key: rockstar gateway --make-key NAME makes one")
-    return {name: _key(table, f"{path}: keys.{name}") for name, table in tables.items()}
+        raise FilesError(f"{path} holds no key: rockstar gateway --make-key NAME makes one")
+    return {name: convert(table, Key, f"{path}: keys.{name}") for name, table in tables.items()}
 
 
 def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
     """Parse the words of ROCKSTAR_API_KEYS.
 
     Raises:
-        KeysError: one is not NAME:HASH.
+        FilesError: one is not NAME:HASH.
     """
     keys = {}
     for number, word in enumerate(words, start=1):
         name, _, digest = word.partition(":")
         # The error does not show the word: it may be the key itself.
-        keys[name] = _key({"sha256": digest}, f"ROCKSTAR_API_KEYS: word {number}, NAME:HASH")
+        place = f"ROCKSTAR_API_KEYS: word {number}, NAME:HASH: key"
+        keys[name] = convert({"sha256": digest}, Key, place)
     return keys
 
 
-def read_toml(path: Path, error_type: type[ValueError]) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Args:
-        path: of the file.
-        error_type: raised when it cannot be read, with a message that names the file.
-    """
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises FilesError."""
     try:
         return tomllib.loads(read_text(path))
     except OSError as error:
-        raise error_type(f"{path} cannot be read: {error.strerror}") from error
+        raise FilesError(f"{path} cannot be read: {error.strerror}") from error
     except EncodingError as error:
-        raise error_type(f"{path}: {error}") from error
+        raise FilesError(f"{path}: {error}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise error_type(f"{path} is not TOML: {error}") from error
+        raise FilesError(f"{path} is not TOML: {error}") from error
 
 
-def _key(table: Any, place: str) -> Key:
+def convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
+    """Convert a value in a file, at a place that errors name; raises FilesError."""
     try:
-        return msgspec.convert(table, Key)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise KeysError(f"{place}: {str(error).replace('`', '')}") from error
+        what, _, where = str(error).replace("`", "").partition(" - at $")
+        raise FilesError(f"{place}{where}: {what[:1].lower()}{what[1:]}") from error
 
 
 def _digest(key: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from rockstar_serving import ServeError, logs
+from rockstar_serving.gateway.api_keys import FilesError
 from rockstar_serving.gateway.settings import (
-    FilesError,
     GatewayConfig,
     SettingError,
     command_option,

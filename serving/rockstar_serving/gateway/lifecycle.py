@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rockstar_serving.gateway.settings import FilesError, GatewayConfig, read_files
+from rockstar_serving.gateway.api_keys import FilesError
+from rockstar_serving.gateway.settings import GatewayConfig, read_files
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK = "lock"

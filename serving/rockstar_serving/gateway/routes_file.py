@@ -13,21 +13,14 @@ split = [{ label = "stable", weight = 95 }, { label = "canary", weight = 5 }]
 shadow = { version = 7, share = 0.1 }
 """
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
-from rockstar_serving.gateway.api_keys import read_toml
+from rockstar_serving.gateway.api_keys import FilesError, convert, read_toml
 
 _HEADER = r"^[A-Za-z0-9-]+$"
-Parsed = TypeVar("Parsed")
-
-
-class RoutesError(ValueError):
-    """An invalid routes file; the message names file, place and what is expected."""
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,41 +95,31 @@ def read_routes(path: Path) -> Routes:
     """Read a routes file.
 
     Raises:
-        RoutesError: it cannot be read or is invalid.
+        FilesError: it cannot be read or is invalid.
     """
-    document = read_toml(path, RoutesError)
+    document = read_toml(path)
     for name, table in document.items():
         if name not in ("aliases", "models"):
-            raise RoutesError(f"{path}: {name}: expected [aliases] or [models.NAME]")
+            raise FilesError(f"{path}: {name}: expected [aliases] or [models.NAME]")
         if not isinstance(table, dict):
-            raise RoutesError(f"{path}: {name}: expected a table")
+            raise FilesError(f"{path}: {name}: expected a table")
     aliases = {
-        name: _convert(
+        name: convert(
             {"model": alias} if isinstance(alias, str) else alias, Alias, f"{path}: aliases.{name}"
         )
         for name, alias in document.get("aliases", {}).items()
     }
     models = {
-        name: _convert(route, Route, f"{path}: models.{name}")
+        name: convert(route, Route, f"{path}: models.{name}")
         for name, route in document.get("models", {}).items()
     }
     for name, alias in aliases.items():
         if name in models:
-            raise RoutesError(
+            raise FilesError(
                 f"{path}: aliases.{name}: there is a [models.{name}] too; expected one of them"
             )
         if alias.model in aliases:
-            raise RoutesError(
+            raise FilesError(
                 f"{path}: aliases.{name}: expected the name of a model, got the alias {alias.model}"
             )
     return Routes(aliases=aliases, models=models)
-
-
-def _convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        # Lower case after a colon, and without msgspec's backquotes around types.
-        text = re.sub(r"`(\w+)`", r"\1", what[:1].lower() + what[1:])
-        raise RoutesError(f"{place}{where.rstrip('`')}: {text}") from error

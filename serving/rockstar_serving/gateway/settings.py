@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
-from rockstar_serving.gateway.api_keys import Keys, KeysError, Rate
-from rockstar_serving.gateway.routes_file import Routes, RoutesError, read_routes
+from rockstar_serving.gateway.api_keys import Keys, Rate
+from rockstar_serving.gateway.routes_file import Routes, read_routes
 from rockstar_serving.options import (
     HIDDEN,
     Option,
@@ -48,10 +48,6 @@ _SERVICE_LINK = re.compile(
 
 class SettingError(ValueError):
     """An unknown setting or invalid value; the message names it and says what is expected."""
-
-
-class FilesError(ValueError):
-    """A file named by a setting cannot be used; the message names the file."""
 
 
 def _is_network(text: str) -> bool:
@@ -357,9 +353,5 @@ def read_files(config: GatewayConfig) -> Files:
     Raises:
         FilesError: one cannot be used.
     """
-    try:
-        routes = read_routes(Path(config.routes)) if config.routes else Routes()
-        keys = Keys(config.api_keys, config.api_keys_file, config.rate_limit)
-        return Files(routes, keys)
-    except (RoutesError, KeysError) as error:
-        raise FilesError(str(error)) from error
+    routes = read_routes(Path(config.routes)) if config.routes else Routes()
+    return Files(routes, Keys(config.api_keys, config.api_keys_file, config.rate_limit))

@@ -12,14 +12,10 @@ from flask import Blueprint
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.api_keys import KeysError, read_keys
+from rockstar_serving.gateway.api_keys import FilesError, read_keys
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
-from rockstar_serving.gateway.settings import (
-    FilesError,
-    GatewayConfig,
-    read_files,
-)
+from rockstar_serving.gateway.settings import GatewayConfig, read_files
 from tests.unit.gateway.conftest import IMAGE, post
 
 
@@ -242,8 +238,8 @@ def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path, creat
         ("[keys", "is not TOML"),
         ("keys = 5", "expected only tables"),
         ("[kyes.a]", "expected only tables"),
-        ("[keys.a]", "keys.a: Object missing required field sha256"),
-        ("[keys.a]\nsha256 = 'secret'", "keys.a: Expected str matching regex"),
+        ("[keys.a]", "keys.a: object missing required field sha256"),
+        ("[keys.a]\nsha256 = 'secret'", "keys.a.sha256: expected str matching regex"),
         (f"[keys.a]\nsha256 = '{'0' * 64}'\nrate = '5'", "expected a rate such as 100/minute"),
         (f"[keys.a]\nsha256 = '{'0' * 64}'\nmodel = 'x'", "unknown field model"),
     ],
@@ -328,5 +324,5 @@ def test_pages_have_headers_of_their_own(config, server, create_gateway):
 def test_an_empty_file_of_keys_does_not_open_the_gateway(tmp_path):
     path = tmp_path / "keys.toml"
     path.write_text("")
-    with pytest.raises(KeysError, match="holds no key"):
+    with pytest.raises(FilesError, match="holds no key"):
         read_keys(path)
