@@ -196,14 +196,14 @@ class ImageRequest:
 
 def image_prediction(app: RsgiGateway, name: str, image: bytes) -> Callable[[], None]:
     """A function that predicts one PNG with the application."""
-    request = ImageRequest(name, image)
+    request: Any = ImageRequest(name, image)
     loop = app.loop
     return lambda: loop.run_until_complete(app.__rsgi__(request, request))
 
 
 def cpu_milliseconds(app: RsgiGateway, name: str, image: bytes, at_once: int) -> float:
     """CPU time of this process per prediction of a PNG, the median of several rounds."""
-    request = ImageRequest(name, image)
+    request: Any = ImageRequest(name, image)
 
     async def predict_in_turn() -> None:
         for _ in range(LOOPS // at_once):

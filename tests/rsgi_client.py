@@ -13,7 +13,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 from werkzeug.test import Client
 
 from rockstar_client.backend import Backend
-from rockstar_serving.gateway.rsgi import Headers, RsgiGateway
+from rockstar_serving.gateway.rsgi import RsgiGateway
 from rockstar_serving.gateway.settings import Files, GatewayConfig, read_files
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ class RsgiApp:
         return Client(self, Response)
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
-        protocol = _Protocol(environ)
-        handled = self._gateway.__rsgi__(_Scope(environ), protocol)
+        protocol: Any = _Protocol(environ)
+        scope: Any = _Scope(environ)
+        handled = self._gateway.__rsgi__(scope, protocol)
         asyncio.run_coroutine_threadsafe(handled, self._loop).result(60)
         status, headers, body = protocol.response
         start_response(f"{status} {_phrase(status)}", headers)
@@ -107,7 +108,7 @@ class _Scope:
         self.method = environ["REQUEST_METHOD"]
         self.path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
         self.query_string = environ["QUERY_STRING"]
-        self.headers: Headers = _Headers(environ)
+        self.headers = _Headers(environ)
 
 
 class _Protocol:

@@ -17,11 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flask import Flask, Response
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+from granian.rsgi import (  # type: ignore[attr-defined]
+    Headers,
+    HTTPProtocol,
+    ProtocolClosed,
+    Scope,
+)
 
 from rockstar_client.backend import Backend
 from rockstar_client.calls import run
@@ -94,50 +99,6 @@ _UNRESERVED = "/:@!$&'()*+,;="
 Endpoint = tuple[Api, str, str, Callable[[], Steps[HttpResponse]], Upstream]
 
 
-class Headers(Protocol):
-    """The headers of a request; names are in lower case."""
-
-    def get(self, name: str) -> str | None:
-        """The value of a header."""
-
-    def get_all(self, name: str) -> list[str]:
-        """All values of a header."""
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-
-    def __contains__(self, name: object) -> bool: ...
-
-
-class Scope(Protocol):
-    """A request of RSGI without its body."""
-
-    http_version: str
-    server: str
-    client: str
-    scheme: str
-    method: str
-    path: str
-    query_string: str
-
-    @property
-    def headers(self) -> Headers:
-        """The headers."""
-
-
-class HttpProtocol(Protocol):
-    """Receives the body of a request, and sends the response."""
-
-    async def __call__(self) -> bytes:
-        """The whole body."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in chunks."""
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Send the response."""
-
-
 @dataclass(eq=False)
 class RsgiGateway:
     """The application of one worker process; the server calls `__rsgi_init__` first.
@@ -148,10 +109,7 @@ class RsgiGateway:
         stopping: whether the gateway is about to stop.
         on_ready: called once the worker listens.
         is_retiring: whether clients should connect again, to another worker.
-        backend: see create_app.
-        observers: see create_app.
-        apis: see create_app.
-        load: see create_app.
+        backend, observers, apis, load: see create_app.
         flask: handles all requests but predictions.
         loop: the event loop.
     """
@@ -212,7 +170,7 @@ class RsgiGateway:
         self._threads.shutdown(wait=False)
         self._page_threads.shutdown(wait=False)
 
-    async def __rsgi__(self, scope: Scope, protocol: HttpProtocol) -> None:
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Handle one request."""
         endpoint = self._endpoint(scope) if scope.method == "POST" else None
         try:
@@ -248,7 +206,7 @@ class RsgiGateway:
             return tfserving.API, rule, target.ref.name, steps, here.backend
         return None
 
-    async def _predict(self, scope: Scope, protocol: HttpProtocol, endpoint: Endpoint) -> None:
+    async def _predict(self, scope: Scope, protocol: HTTPProtocol, endpoint: Endpoint) -> None:
         api, rule, model, start, upstream = endpoint
         config, headers = self.config, scope.headers
         header = headers.get if self._keys is None else partial(_header, headers)
@@ -283,7 +241,7 @@ class RsgiGateway:
         self._respond(protocol, current, api, response)
 
     def _respond(
-        self, protocol: HttpProtocol, current: RequestContext, api: Api, response: HttpResponse
+        self, protocol: HTTPProtocol, current: RequestContext, api: Api, response: HttpResponse
     ) -> None:
         sent = [("content-type", response.content_type), *response.headers.items()]
         sent += response_headers(current, api, self.config).items()
@@ -293,7 +251,7 @@ class RsgiGateway:
         self._gateway.observer.answered(current, response.status)
 
     async def _receive(
-        self, protocol: HttpProtocol, length: int | None, current: RequestContext
+        self, protocol: HTTPProtocol, length: int | None, current: RequestContext
     ) -> bytes:
         """Receive a body; the time that it takes does not count toward the deadline.
 
@@ -342,7 +300,7 @@ class RsgiGateway:
             current.uploading = time.monotonic() - began
         raise not_chunks() if length is None else truncated(length)
 
-    async def _chunks(self, protocol: HttpProtocol) -> AsyncIterator[bytes]:
+    async def _chunks(self, protocol: HTTPProtocol) -> AsyncIterator[bytes]:
         """The chunks of a body; unlike the server's iterator, it can be continued.
 
         Chunks that have arrived already do not suspend the coroutine. So bodies take turns, a piece
@@ -418,7 +376,7 @@ class RsgiGateway:
         call = partial(contextvars.copy_context().run, respond)
         return await self.loop.run_in_executor(self._threads, call)
 
-    async def _handle_in_thread(self, scope: Scope, protocol: HttpProtocol) -> None:
+    async def _handle_in_thread(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Handle a request with Flask."""
         headers, here = scope.headers, self._gateway
         environ = _environ(scope, (*here.served.names, *here.aliases))
@@ -481,8 +439,12 @@ async def _discard(chunks: AsyncIterator[bytes], current: RequestContext) -> Non
 
 def _header(headers: Headers, name: str) -> str | None:
     """The value of a header; several are joined, as in WSGI, so that no key is overlooked."""
-    values = headers.get_all(name)
-    return ",".join(values) if values else None
+    return ",".join(_values(headers, name)) if name in headers else None
+
+
+def _values(headers: Headers, name: str) -> list[str]:
+    values: list[str] = headers.get_all(name)  # type: ignore[attr-defined]  # lacks in its stub
+    return values
 
 
 def _require_valid(scope: Scope, headers: Headers, current: RequestContext) -> None:
@@ -492,7 +454,7 @@ def _require_valid(scope: Scope, headers: Headers, current: RequestContext) -> N
         InvalidInputError: the method is not in upper case, there is no Host header, or several.
         ProblemError: a coding of the body other than chunked.
     """
-    hosts, codings = headers.get_all("host"), headers.get_all("transfer-encoding")
+    hosts, codings = _values(headers, "host"), _values(headers, "transfer-encoding")
     error: Exception
     if len(hosts) > 1 or (not hosts and scope.http_version == "1.1"):
         error = invalid_host(", ".join(hosts))
@@ -527,12 +489,7 @@ def _encoded(path: str, models: Iterable[str]) -> str:
 
 
 def _environ(scope: Scope, models: Iterable[str]) -> dict[str, Any]:
-    """The WSGI environment of a request without its body (PEP 3333).
-
-    Args:
-        scope: the request.
-        models: names of known models.
-    """
+    """The WSGI environment of a request without its body (PEP 3333), with known models' names."""
     host, _, port = scope.server.rpartition(":")
     path, raw = scope.path, _encoded(scope.path, models)
     environ = {
@@ -556,7 +513,7 @@ def _environ(scope: Scope, models: Iterable[str]) -> dict[str, Any]:
     for name in names:
         # WSGI could not tell x_api_key from x-api-key, which a proxy may have removed.
         if "_" not in name:
-            environ[variable(name)] = ",".join(scope.headers.get_all(name))
+            environ[variable(name)] = ",".join(_values(scope.headers, name))
     if _SCRIPT_NAME in scope.headers:
         environ.setdefault(variable(_PREFIX), scope.headers.get(_SCRIPT_NAME))
     return environ
