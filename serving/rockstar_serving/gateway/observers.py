@@ -34,14 +34,9 @@ log = logging.getLogger(__name__)
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call to the model server.
+    """One call to the model server, by a method of the backend such as "predict" or "contract".
 
-    Attributes:
-        method: of the backend, such as "predict" or "contract".
-        model: name.
-        rows: number of examples; 0 if the method takes none.
-        seconds: duration.
-        code: OK, or the error.
+    `rows` is the number of examples, 0 if the method takes none; `code` is OK or that of the error.
     """
 
     method: str
@@ -52,14 +47,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class PredictionEvent(msgspec.Struct, frozen=True):
-    """The prediction of a request by a model's contract.
-
-    Attributes:
-        context: the request.
-        model: name of the model, without aliases.
-        examples: as they were sent.
-        predicted: the outputs.
-    """
+    """The prediction of a request's examples by the contract of a model, named without aliases."""
 
     context: RequestContext
     model: str
@@ -69,22 +57,16 @@ class PredictionEvent(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answers of two versions to the same inputs.
+    """The answers of two versions to the same inputs: rows that were compared, and that agree.
 
-    Attributes:
-        model: name.
-        code: OK if they were compared; RESOURCE_EXHAUSTED if there was no capacity for the copy;
-            FAILED_PRECONDITION if they cannot be compared; else the copy's error.
-        rows: number of rows compared.
-        agreed: number of rows that agree.
-        difference: largest difference between two numbers.
+    The code is OK if they were compared; RESOURCE_EXHAUSTED if there was no capacity for the copy;
+    FAILED_PRECONDITION if they cannot be compared; else that of the copy's error.
     """
 
     model: str
     code: Code
     rows: int = 0
     agreed: int = 0
-    difference: float = 0.0
 
 
 class Observer:
@@ -196,11 +178,6 @@ class AccessLog(Observer):
     """
 
     def __init__(self, *, as_json: bool) -> None:
-        """Create the log.
-
-        Args:
-            as_json: whether its lines have all fields.
-        """
         self._as_json = as_json
         self._failed_probes = RateLimitedLogger(log)
 
@@ -249,12 +226,7 @@ class PayloadLog(Observer):
     """
 
     def __init__(self, path: Path, share: float) -> None:
-        """Create the log.
-
-        Args:
-            path: of the file; created readable by its owner only.
-            share: of the requests, 0 to 1.
-        """
+        """Record a share of the requests, 0 to 1, in a file that only its owner can read."""
         self._path = path
         self._share = share
 

@@ -64,14 +64,10 @@ class Router:
     def follow(
         self, query: Query, call: Callable[[Query, Query | None], Steps[Answer]]
     ) -> Steps[Answer]:
-        """Make a call to its destination.
+        """Make a call, which gets the query for its destination, and for the shadow, if any.
 
         A version of a split that is not found is skipped: the routes file may be ahead of the model
         server.
-
-        Args:
-            query: its model may be an alias.
-            call: makes the call; gets the query for the destination, and for the shadow, if any.
         """
         query = self.resolve(query)
         model = query.model
@@ -187,15 +183,6 @@ class RoutedPredictor(Upstream):
         shadows: "Shadows",
         observer: Observer,
     ) -> None:
-        """Combine the parts.
-
-        Args:
-            backend: for requests.
-            shadow_backend: for copies to shadows.
-            router: picks destinations.
-            shadows: makes copies.
-            observer: notified of every prediction.
-        """
         super().__init__(backend)
         self._steps = PredictionSteps()
         self._shadow_predictor = Predictor(shadow_backend)
@@ -323,12 +310,9 @@ def compare(
         return Comparison(model, Code.FAILED_PRECONDITION)
     rows = min(len(one) for one, _ in arrays.values())
     agreed = np.ones(rows, dtype=bool)
-    difference = 0.0
     for one, two in arrays.values():
         agreed &= _agreement(one[:rows], two[:rows])
-        if one.dtype.kind in "fiu" and one.size:
-            difference = max(difference, float(np.abs(one.astype(float) - two.astype(float)).max()))
-    return Comparison(model, Code.OK, rows, int(agreed.sum()), difference)
+    return Comparison(model, Code.OK, rows, int(agreed.sum()))
 
 
 def _agreement(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
