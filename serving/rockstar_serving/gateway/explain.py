@@ -1,8 +1,6 @@
 """`POST /explain/<model>`: a heatmap of an image, or the effect of each column of a row."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from functools import partial
 
 import msgspec
 import numpy as np
@@ -16,22 +14,16 @@ from rockstar_client.predictor import Predicted
 from rockstar_client.results import ColumnEffect, Explanation, RowExplanation
 from rockstar_contract.contract import Input, TableInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.inputs import Example, prepare
+from rockstar_contract.inputs import Example
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.bodies import read_examples
 from rockstar_serving.gateway.context import context
 from rockstar_serving.gateway.errors import not_found
 from rockstar_serving.gateway.predict import arguments, version_or_label
-from rockstar_serving.gateway.receiving import wait_to_prepare
+from rockstar_serving.gateway.receiving import prepare_in_turn
 from rockstar_serving.gateway.state import gateway
-from rockstar_serving.occlusion import (
-    Occlusion,
-    draw,
-    plan,
-    replaced_rows,
-    typical_value,
-)
+from rockstar_serving.occlusion import Occlusion, draw, plan, replaced_rows, typical_value
 
 JSON, PNG = "application/json", "image/png"
 # More windows do not improve the heatmap.
@@ -64,15 +56,8 @@ def explain(model: str) -> ResponseReturnValue:
 
     def with_copies(spec: Input) -> NDArray[np.float32]:
         """The example and its changed copies, float32 [copies, *spec.shape]."""
-        with ExitStack() as taken:
-            tensor = prepare(
-                example.get(),
-                spec,
-                field=example.field,
-                max_pixels=here.config.max_pixels,
-                adjusted=adjusted,
-                reserve=partial(wait_to_prepare, here, current, taken),
-            )
+        sent, field = example.get(), example.field
+        tensor = prepare_in_turn(here, current, sent, spec, field, adjusted=adjusted)
         if isinstance(spec, TableInput):
             return replaced_rows(tensor, spec.columns)
         return _windows(tensor).images(tensor)

@@ -4,9 +4,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,7 +19,7 @@ from rockstar_client.errors import InvalidRequestError, NoContractError, NotFoun
 from rockstar_client.predictor import ModelInputs, Steps
 from rockstar_contract.contract import Input, TableInput, TensorInput
 from rockstar_contract.errors import InvalidInputError, TooLargeError
-from rockstar_contract.inputs import is_batch, prepare, read_tensors, split_batch, stack
+from rockstar_contract.inputs import is_batch, read_tensors, split_batch, stack
 from rockstar_contract.tables import Adjustments
 from rockstar_serving.gateway.answers import (
     CSV,
@@ -37,7 +35,7 @@ from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import NamedExample, read_examples, require_few
 from rockstar_serving.gateway.context import RequestContext, context
 from rockstar_serving.gateway.errors import HttpResponse, ProblemError, not_found, send_tensors
-from rockstar_serving.gateway.receiving import wait_to_prepare
+from rockstar_serving.gateway.receiving import prepare_in_turn
 from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.model_ref import whole_number
 from tfs_api.status import Code
@@ -183,16 +181,11 @@ class Batch:
                 if isinstance(spec, TensorInput):
                     rows.append(read_tensors(example, spec, named.field))
                 else:
-                    with ExitStack() as taken:
-                        tensor = prepare(
-                            example,
-                            spec,
-                            field=named.field,
-                            max_pixels=self.here.config.max_pixels,
-                            strict=self.strict,
-                            adjusted=adjusted,
-                            reserve=partial(wait_to_prepare, self.here, self.current, taken),
-                        )
+                    tensor = prepare_in_turn(
+                        *(self.here, self.current, example, spec, named.field),
+                        strict=self.strict,
+                        adjusted=adjusted,
+                    )
                     rows.append(tensor)
             except InvalidInputError as error:
                 is_for_thread = self.here.is_event_loop and isinstance(error, TooLargeError)

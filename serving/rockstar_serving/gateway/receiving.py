@@ -8,14 +8,23 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from flask import request
+from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 
+from rockstar_contract.contract import Input
 from rockstar_contract.csv_rows import MAX_GZIP_MEMBERS
 from rockstar_contract.errors import InvalidInputError, TooLargeError
+from rockstar_contract.inputs import Example, prepare
 from rockstar_serving.gateway.admission import Limit, Upload
 from rockstar_serving.gateway.context import RequestContext, context
-from rockstar_serving.gateway.errors import ProblemError, rejection
+from rockstar_serving.gateway.errors import (
+    ProblemError,
+    UnsupportedTypeError,
+    problem_of,
+    rejection,
+)
 from rockstar_serving.gateway.settings import GatewayConfig
 from rockstar_serving.gateway.state import Gateway, gateway
 from tfs_api.status import Code
@@ -68,19 +77,15 @@ def body_chunks(current: RequestContext, config: GatewayConfig) -> Iterator[byte
         return current.receive()
     if codings in (["gzip"], ["deflate"]):
         return _decompressed(current.receive(), codings[0], config.max_body_bytes)
-    error = InvalidInputError(
-        "Content-Encoding", expected="gzip or deflate", got=", ".join(codings)
+    error = UnsupportedTypeError(
+        "Content-Encoding",
+        expected="gzip or deflate",
+        got=", ".join(codings),
+        hint="send it uncompressed, or with one of these",
     )
-    raise ProblemError(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        str(error),
-        Code.INVALID_ARGUMENT,
-        field=error.field,
-        expected=error.expected,
-        got=error.got,
-        hint="Send it uncompressed, or with one of these.",
-        headers={"Accept-Encoding": "gzip, deflate"},
-    )
+    problem = problem_of(error, relays=False)
+    problem.headers = {"Accept-Encoding": "gzip, deflate"}
+    raise problem
 
 
 def received(here: Gateway, current: RequestContext) -> Iterator[bytes]:
@@ -181,14 +186,9 @@ def _not_compressed(coding: str, got: str) -> InvalidInputError:
 
 
 def hold_body(received: int, more: int) -> None:
-    """Count bytes of the current request's body, which stay in memory until it ends.
+    """Count the new ones of the bytes received of a body, which are held until its request ends.
 
-    Args:
-        received: bytes of this body so far; the first ones are not counted.
-        more: how many of them are new.
-
-    Raises:
-        ProblemError: the bodies of all requests take too much.
+    The first ones do not count. Raises ProblemError if the bodies of all requests take too much.
     """
     if received > _UNCOUNTED:
         bodies = gateway().memory.bodies
@@ -200,16 +200,9 @@ def hold_body(received: int, more: int) -> None:
 def reserve(
     here: Gateway, current: RequestContext | None, size: int, limit: Limit | None = None
 ) -> Callable[[], None]:
-    """Wait until there are `size` bytes of memory.
+    """Wait until there are `size` bytes of memory, for decoded inputs or what else has a limit.
 
-    Args:
-        here: limits it.
-        current: the request; None if it may be over.
-        size: in bytes.
-        limit: another one than that of the memory for decoded inputs.
-
-    Returns:
-        A function that gives them back.
+    Without the current request, it may be over. Returns a function that gives the bytes back.
 
     Raises:
         DeadlineExceededError: the time is over.
@@ -264,16 +257,24 @@ def _inflating(produced: int) -> contextlib.AbstractContextManager[None]:
     return turn(here, context(), here.memory.inflating)
 
 
-def wait_to_prepare(
-    here: Gateway, current: RequestContext | None, taken: contextlib.ExitStack, size: int
-) -> None:
-    """Wait for memory and a turn to prepare an example of `size` bytes; raises what reserve() does.
+def prepare_in_turn(
+    here: Gateway,
+    current: RequestContext | None,
+    example: Example,
+    spec: Input,
+    field: str,
+    **options: Any,
+) -> NDArray[np.float32]:
+    """See inputs.prepare(); waits for memory and a turn, and raises what reserve() does."""
+    with contextlib.ExitStack() as taken:
 
-    Closing `taken` gives both back.
-    """
-    taken.close()  # a repaired image is decoded twice
-    taken.callback(reserve(here, current, size))
-    taken.enter_context(turn(here, current, here.memory.preparing(size)))
+        def wait(size: int) -> None:
+            taken.close()  # a repaired image is decoded twice
+            taken.callback(reserve(here, current, size))
+            taken.enter_context(turn(here, current, here.memory.preparing(size)))
+
+        most = here.config.max_pixels
+        return prepare(example, spec, field=field, max_pixels=most, reserve=wait, **options)
 
 
 @contextlib.contextmanager
