@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract.images import to_levels
+
 # An .npz of a version.
 NEIGHBORS_FILE = PurePosixPath("assets.extra/neighbors.npz")
 _MAX_NEIGHBORS_BYTES = 300_000
@@ -152,11 +154,8 @@ def find_neighbors(
     low = features.min(axis=0)
     scale = (features.max(axis=0) - low) / _LEVELS
     steps = np.divide(features - low, scale, out=np.zeros_like(features), where=scale > 0)
-    darkest, lightest = value_range
-    shown = np.clip((prepared - darkest) / (lightest - darkest), 0, 1) * _LEVELS
-    found = Neighbors(
-        np.round(steps).astype(np.uint8), low, scale, np.round(shown).astype(np.uint8), labels[rows]
-    )
+    shown = to_levels(prepared, *value_range)
+    found = Neighbors(np.round(steps).astype(np.uint8), low, scale, shown, labels[rows])
     while (size := len(found.to_bytes())) > _MAX_NEIGHBORS_BYTES:
         fewer = int(len(found.labels) * 0.95 * _MAX_NEIGHBORS_BYTES / size)
         found = Neighbors(

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,6 +176,14 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
     to_pillow(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def to_levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Convert numbers from `low` to `high` to 0…255; others are clipped."""
+    levels: NDArray[np.uint8] = np.round(np.clip((values - low) / (high - low), 0, 1) * 255).astype(
+        np.uint8
+    )
+    return levels
 
 
 def ignore_warnings() -> None:

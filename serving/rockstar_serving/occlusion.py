@@ -6,7 +6,6 @@ value; effects of combinations of columns do not show. Both need only prediction
 any model.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rockstar_contract.images import encode_png, to_levels
 from rockstar_contract.tables import CategoricalColumn, Column, DateColumn
 
 # A window's side, as a share of the image's shorter side.
@@ -56,14 +56,10 @@ class Occlusion:
         return len(self._starts(self.height)) * len(self._starts(self.width))
 
     def images(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the image and, for each window, a copy in which that window is covered.
+        """Return an image, and for each window a copy in which that window is covered.
 
-        Args:
-            image: float32 [h, w, c].
-
-        Returns:
-            float32 [1 + windows, h, w, c]. The cover is the median color of the image's border,
-            which is usually background.
+        From float32 [h, w, c] to float32 [1 + windows, h, w, c]. The cover is the median color of
+        the image's border, which is usually background.
         """
         corners = self.corners
         images = np.repeat(image[np.newaxis], 1 + len(corners), axis=0)
@@ -74,14 +70,10 @@ class Occlusion:
         return images
 
     def heatmap(self, scores: NDArray[Any]) -> NDArray[np.float64]:
-        """The evidence of each pixel for a prediction.
+        """The evidence of each pixel for a prediction, by the scores of `images`, [1 + windows].
 
-        Args:
-            scores: float [1 + windows], of the result of `images`.
-
-        Returns:
-            float64 [h, w]: how much the score falls when the pixel is covered, averaged over the
-            windows that cover it; negative if it rises.
+        Returns float64 [h, w]: how much the score falls when the pixel is covered, averaged over
+        the windows that cover it; negative if it rises.
         """
         total = np.zeros((self.height, self.width))
         covered = np.zeros((self.height, self.width))
@@ -98,12 +90,9 @@ class Occlusion:
 
 
 def plan(height: int, width: int, images: int) -> Occlusion:
-    """Choose the finest grid of windows that fits a number of images; at least one window.
+    """Choose the finest grid of windows for an image of `height` x `width` pixels, at least one.
 
-    Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        images: maximum number of images to predict, including the uncovered one.
+    At most so many `images` are predicted, including the uncovered one.
     """
     window = max(1, round(min(height, width) * _WINDOW))
     stride = 1
@@ -131,9 +120,8 @@ def draw(
     height, width = heatmap.shape
     factor = max(1, ceil(_SIDE / max(height, width)))
     size = width * factor, height * factor
-    low, high = value_range
-    gray = np.round(np.clip((image.mean(axis=2) - low) / (high - low), 0, 1) * 255)
-    below = Image.fromarray(gray.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    gray = to_levels(image.mean(axis=2), *value_range)
+    below = Image.fromarray(gray).resize(size, Image.Resampling.NEAREST)
     largest = np.abs(heatmap).max()
     strength = np.abs(heatmap) / largest if largest > 0 else np.zeros_like(heatmap)
     alpha = Image.fromarray((strength * _STRONGEST * 255).astype(np.uint8))
@@ -143,20 +131,13 @@ def draw(
         below.convert("RGB"),
         alpha.resize(size, Image.Resampling.BILINEAR),
     )
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    return encode_png(np.asarray(picture))
 
 
 def replaced_rows(tensor: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
-    """Return the row and, for each column, a copy with that column's typical value.
+    """Return a preprocessed row, and for each column a copy with that column's typical value.
 
-    Args:
-        tensor: float32 [width], the preprocessed row.
-        columns: in the order of the tensor.
-
-    Returns:
-        float32 [1 + columns, width].
+    From float32 [width] to float32 [1 + columns, width].
     """
     rows = np.repeat(tensor[np.newaxis], 1 + len(columns), axis=0)
     place = 0

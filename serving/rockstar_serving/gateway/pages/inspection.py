@@ -29,7 +29,7 @@ from rockstar_client.errors import NotFoundError
 from rockstar_contract.activations import NEIGHBORS_FILE, Activation, LayerReader, Neighbors
 from rockstar_contract.contract import Contract, ImageInput
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.images import decode_image, encode_png, to_pillow
+from rockstar_contract.images import decode_image, encode_png, to_levels, to_pillow
 from rockstar_contract.inputs import prepare
 from rockstar_contract.manifest import ManifestError, check_manifest
 from rockstar_contract.text_files import open_regular, replace_file
@@ -106,7 +106,7 @@ def inspect(model: str) -> ResponseReturnValue:
     return jsonify(
         model=model,
         version=contract.version,
-        input={"image": _data_url(_gray_levels(tensor, spec)), "shape": list(spec.shape)},
+        input={"image": _data_url(to_levels(tensor, *spec.range)), "shape": list(spec.shape)},
         layers=[
             {"name": name, "shape": list(values.shape), "image": _data_url(_tiles(values))}
             for name, values in layers
@@ -266,18 +266,9 @@ def _read(folder: Path, name: str) -> bytes:
     return content
 
 
-def _gray_levels(tensor: NDArray[np.float32], spec: ImageInput) -> NDArray[np.uint8]:
-    low, high = spec.range
-    levels: NDArray[np.uint8] = np.round(np.clip((tensor - low) / (high - low), 0, 1) * 255).astype(
-        np.uint8
-    )
-    return levels
-
-
 def _tiles(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Draw a layer, [h, w, channels] or [units], as uint8 [h, w, 1]: its largest value is white."""
-    largest = float(values.max(initial=0))
-    levels = np.round(np.clip(values / (largest or 1), 0, 1) * 255).astype(np.uint8)
+    levels = to_levels(values, 0, float(values.max(initial=0)) or 1)
     if levels.ndim == 1:
         levels = levels[np.newaxis, np.newaxis, :_MAX_UNITS]
         columns = min(_UNITS_PER_ROW, levels.shape[2])
