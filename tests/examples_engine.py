@@ -10,6 +10,8 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE
 from rockstar_serving.model_server.engines.engine import ServableId
 from tests.fake_engine import DOUBLE, spec
 from tfs_api.messages.example_pb2 import Example
+from tfs_api.messages.inference_pb2 import InferenceTask
+from tfs_api.messages.prediction_pb2 import ModelSpec
 from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
 from tfs_api.status import Code, StatusError
 
@@ -27,6 +29,12 @@ def example(**features: float | Sequence[float]) -> bytes:
         listed = [values] if isinstance(values, float) else values
         message.features.feature[name].float_list.value.extend(listed)
     return message.SerializeToString()
+
+
+def inference_task(model: str, method: str, signature: str = "") -> InferenceTask:
+    """A task of a MultiInference request."""
+    spec = ModelSpec(name=model, signature_name=signature)
+    return InferenceTask(model_spec=spec, method_name=method)
 
 
 class ExamplesEngine:

@@ -16,6 +16,7 @@ from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline
 from rockstar_serving.model_server.engines.engine import Arrays, Engine, SignatureNotFoundError
 from tfs_api.messages.inference_pb2 import (
     ClassificationRequest,
+    InferenceTask,
     Input,
     MultiInferenceRequest,
     RegressionRequest,
@@ -46,19 +47,13 @@ class ExamplesQuery:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One signature to run: CLASSIFY_METHOD or REGRESS_METHOD of a model, the same in all tasks."""
-
-    model: str
-    method_name: str
-    signature_name: str = ""
-
-
-@dataclass(frozen=True)
 class MultiInferenceQuery:
-    """A request to run several signatures (at least one) on the same serialized tf.Examples."""
+    """A request to run several signatures (at least one) on the same serialized tf.Examples.
 
-    tasks: Sequence[Task]
+    Each task has CLASSIFY_METHOD or REGRESS_METHOD, and all have the same model.
+    """
+
+    tasks: Sequence[InferenceTask]
     examples: Sequence[bytes]
     deadline: Deadline = NO_DEADLINE
 
@@ -100,11 +95,7 @@ def multi_inference_query(
     request: MultiInferenceRequest, deadline: Deadline = NO_DEADLINE
 ) -> MultiInferenceQuery:
     """Make a query from a MultiInference message."""
-    tasks = [
-        Task(task.model_spec.name, task.method_name, task.model_spec.signature_name)
-        for task in request.tasks
-    ]
-    return MultiInferenceQuery(tasks, examples_of(request.input), deadline)
+    return MultiInferenceQuery(request.tasks, examples_of(request.input), deadline)
 
 
 def examples_of(message: Input) -> list[bytes]:
@@ -148,13 +139,14 @@ def multi_inference(
     """
     fetches: dict[str, list[str]] = {}
     for task in query.tasks:
-        if not task.model:
+        spec = task.model_spec
+        if not spec.name:
             raise invalid("Found ModelSpec with an empty model name.")
-        if task.model != query.tasks[0].model:
+        if spec.name != query.tasks[0].model_spec.name:
             raise invalid(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
-        name = task.signature_name or DEFAULT_SIGNATURE
+        name = spec.signature_name or DEFAULT_SIGNATURE
         if name in fetches:
             raise invalid(f"Duplicate evaluation of signature: {name}")
         signature = engine.signatures.get(name)

@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from rockstar_serving.model_server.deadline import Deadline, DeadlineExceededErr
 from rockstar_serving.model_server.examples import (
     ExamplesQuery,
     MultiInferenceQuery,
-    Task,
     classify,
     examples_of,
     multi_inference,
@@ -28,6 +26,7 @@ from tests.examples_engine import (
     ExamplesEngine,
     GivenEngine,
     example,
+    inference_task,
 )
 from tests.fake_engine import DOUBLE, SUM, refusal, spec
 from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
@@ -184,19 +183,22 @@ def test_signatures_of_the_right_method_pass_the_check() -> None:
     assert len(regress(engine, ExamplesQuery(TWO, "regress"), check_method=True).values) == 2
 
 
-CLASSIFY, REGRESS = Task("m", CLASSIFY_METHOD), Task("m", REGRESS_METHOD, "regress")
+CLASSIFY = inference_task("m", CLASSIFY_METHOD)
 
 
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ([CLASSIFY, replace(REGRESS, model="")], "Found ModelSpec with an empty model name."),
         (
-            [CLASSIFY, replace(CLASSIFY, signature_name="serving_default")],
+            [CLASSIFY, inference_task("", REGRESS_METHOD)],
+            "Found ModelSpec with an empty model name.",
+        ),
+        (
+            [CLASSIFY, inference_task("m", CLASSIFY_METHOD, "serving_default")],
             "Duplicate evaluation of signature: serving_default",
         ),
         (
-            [CLASSIFY, replace(CLASSIFY, signature_name="double")],
+            [CLASSIFY, inference_task("m", CLASSIFY_METHOD, "double")],
             "No classification inputs found in SignatureDef: ",
         ),
     ],
@@ -210,7 +212,7 @@ def test_tasks_that_do_not_go_together(tasks: Any, message: str) -> None:
 
 
 def test_task_methods_are_checked_on_request() -> None:
-    task = Task("m", REGRESS_METHOD, "regress_by_predict")
+    task = inference_task("m", REGRESS_METHOD, "regress_by_predict")
     query = MultiInferenceQuery([CLASSIFY, task], TWO)
     assert len(multi_inference(ExamplesEngine(), query)) == 2
     with pytest.raises(StatusError, match="Expected regression signature method_name to be"):

@@ -23,7 +23,7 @@ from rockstar_serving.model_server.engines.engine import (
     Runtime,
     ServableId,
 )
-from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery, Task
+from rockstar_serving.model_server.examples import ExamplesQuery, MultiInferenceQuery
 from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.monitoring import (
@@ -38,7 +38,7 @@ from rockstar_serving.model_server.monitoring import (
 )
 from rockstar_serving.model_server.options import RestOptions, ServerOptions
 from rockstar_serving.model_server.rest import RestApi
-from tests.examples_engine import example, load_examples_engine
+from tests.examples_engine import example, inference_task, load_examples_engine
 from tests.fake_engine import FakeEngine, FakeLoader, add_version, running
 from tests.metrics import CORE, SAVED_MODEL, SERVING, totals
 from tests.rest_client import RestClient
@@ -481,7 +481,7 @@ def test_reports_of_each_api(listener: Any, tmp_path: Path) -> None:
         core, ref, two = Core(manager, observer=listener), ModelRef("m"), [example(x=1.0)] * 2
         core.classify(ref, ExamplesQuery(two))
         core.regress(ref, ExamplesQuery(two, "regress"))
-        core.multi_inference(ref, MultiInferenceQuery([Task("m", CLASSIFY_METHOD)], two))
+        core.multi_inference(ref, MultiInferenceQuery([inference_task("m", CLASSIFY_METHOD)], two))
         with pytest.raises(StatusError):
             core.classify(ref, ExamplesQuery([]))
     # As in TensorFlow Serving, MultiInference counts examples only, and the others runs only.
