@@ -124,15 +124,10 @@ def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[
 
 
 def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArray[Any]]:
-    """Convert one example to arrays by input name, without a batch dimension.
+    """Convert one example, values by input name, to arrays without a batch dimension.
 
-    Args:
-        example: values by input name; if there is one input, optionally its value alone.
-        spec: the model's inputs.
-        field: name of the example in errors.
-
-    Raises:
-        InvalidInputError: an input is missing or unknown, or its values do not fit.
+    If there is one input, the example may be its value alone. Raises InvalidInputError if an input
+    is missing or unknown, or its values do not fit.
     """
     if not isinstance(example, Mapping):
         if len(spec.tensors) > 1:
@@ -201,12 +196,8 @@ def to_rows(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
 def from_json(values: list[Any], dtype: str) -> NDArray[Any]:
     """The inverse of `to_json`: texts become bytes, null becomes NaN.
 
-    Args:
-        values: nested lists.
-        dtype: one of DTYPES; other dtypes, which JSON does not have, become float32.
-
-    Raises:
-        ValueError, TypeError: the values are not an array of this dtype.
+    A dtype that is not in DTYPES, which JSON does not have, becomes float32. Raises ValueError or
+    TypeError if the nested lists are not an array of the dtype.
     """
     if dtype != STRING:
         return np.array(values, dtype if dtype in DTYPES else np.float32)

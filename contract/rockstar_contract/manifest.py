@@ -65,12 +65,8 @@ def describe_files(folder: Path, names: Iterable[str]) -> Manifest:
 def check_manifest(folder: Path, reads: Callable[[str], bool] = lambda _: True) -> Manifest:
     """Compare the files in a version's folder with its manifest.
 
-    All files of the manifest must be present with their sizes. Only files that will be read are
-    hashed, and only among these is an additional file an error.
-
-    Args:
-        folder: of the version.
-        reads: whether a file will be read, by its path within the folder; all by default.
+    All files of the manifest must be present with their sizes. Only files that will be read, by
+    default all, are hashed, and only among these is an additional file an error.
 
     Raises:
         MissingManifestError: there is no manifest.

@@ -306,14 +306,9 @@ Step = (
 
 
 def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
-    """Convert the pixels of one image to the tensor that a model takes.
+    """Convert the pixels of one image, uint8 [h, w, 1 or 3], to the tensor that a model takes.
 
-    Args:
-        pixels: uint8 [h, w, 1 or 3].
-        steps: to apply, in order.
-
-    Returns:
-        float32 [h', w', c], for the usual steps in 0…1.
+    Returns float32 [h', w', c], for the usual steps in 0…1.
     """
     image: NDArray[Any] = pixels
     border = None  # of the image, for steps in a row that do not change it
@@ -331,11 +326,7 @@ def preprocess(pixels: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.f
 def preprocess_all(images: NDArray[np.uint8], steps: Sequence[Step]) -> NDArray[np.float32]:
     """Preprocess many images, uint8 [n, h, w, 1 or 3]: the same as `preprocess` of each, sooner.
 
-    Returns:
-        float32 [n, h', w', c].
-
-    Raises:
-        ValueError: their tensors have different shapes.
+    Returns float32 [n, h', w', c]; raises ValueError if their tensors have different shapes.
     """
     stacks: list[Stack] = [(np.arange(len(images)), images)]
     for step in steps:

@@ -27,14 +27,9 @@ Parse = Callable[[bytes, int], Any]
 
 
 def parse_in_pieces(body: bytes, parse: Parse) -> tuple[Any, int]:
-    """Parse a document.
+    """Parse a document in UTF-8, or another encoding that extends ASCII.
 
-    Args:
-        body: the document in UTF-8, or another encoding that extends ASCII.
-        parse: called with each piece.
-
-    Returns:
-        Its value, and the offset of what follows the document.
+    Returns its value, and the offset of what follows the document.
     """
     document = _Document(body, parse) if len(body) > _PIECE else None
     end = document.end if document else 0

@@ -13,11 +13,7 @@ def configure(log_format: LogFormat, program: str) -> None:
     """Log to standard error, replacing the handlers of an earlier call.
 
     JSON objects have timestamp (UTC, as ISO 8601), level, logger and message, the fields of `extra`
-    in the logging call, and exception: the traceback as one text.
-
-    Args:
-        log_format: text or json.
-        program: its name in lines of text.
+    in the logging call, and exception: the traceback as one text. Lines of text name the program.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_json() if log_format == "json" else _text(program))

@@ -104,11 +104,9 @@ def _has_version(path: Path) -> bool:
 
 
 def model_config(models: Mapping[str, Path], declared: Mapping[str, ModelConfig]) -> str:
-    """A --model_config_file for models, in protobuf's text format.
+    """A --model_config_file for models by their folders, in protobuf's text format.
 
-    Args:
-        models: their folders by name.
-        declared: their entries in models.config: labels, and which versions are served.
+    `declared` are their entries in models.config: labels, and which versions are served.
     """
     document = ModelServerConfig()
     for name, path in models.items():

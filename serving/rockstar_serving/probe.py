@@ -27,15 +27,7 @@ def main(arguments: list[str]) -> int:
 
 
 def check(url: str, timeout: float = TIMEOUT_S) -> str:
-    """Send one request.
-
-    Args:
-        url: of the server.
-        timeout: in seconds.
-
-    Returns:
-        Why the server is not healthy; "" if it is.
-    """
+    """Say why the server at a URL is not healthy, or "" if it is; the timeout is in seconds."""
     parts = urlsplit(url)
     if parts.scheme not in _CHECKS or not parts.hostname:
         return f"expected http[s]://HOST:PORT/PATH or grpc://HOST:PORT, got {url!r}"

@@ -46,17 +46,9 @@ class RegistryError(ModelFolderError):
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a model.
+    """One version of a model; a held one is published but not served.
 
-    Attributes:
-        model: its name.
-        number: of the version.
-        folder: its files.
-        held: published but not served.
-        labels: that point to it.
-        bytes: total size of its files.
-        contract: None if it is missing or cannot be read.
-        problem: why the contract or the size is missing; else "".
+    `bytes` is the total size of its files. `problem` says why the contract or the size is missing.
     """
 
     model: str
@@ -81,13 +73,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Restored:
-    """The result of restoring an earlier version.
+    """The versions that were and are served by default, when an earlier one is restored.
 
-    Attributes:
-        before: the version that was served by default.
-        now: the version that is served by default.
-        held: versions that are no longer served.
-        labels: those that moved from one of these to `now`.
+    The held ones are no longer served; `labels` are those that moved from one of them to `now`.
     """
 
     before: int
@@ -156,17 +144,10 @@ def unpublish(models: Path, model: str, version: int) -> bool:
 
 
 def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list[Version]:
-    """Remove the old versions of a model.
+    """Remove the old versions of a model, and return them; with `dry_run`, only return them.
 
-    Args:
-        models: the folder of models.
-        model: its name.
-        keep: number of newest versions to keep, besides those with a label; at least 1, because a
-            number must not be reused. Held versions older than all of these are removed.
-        dry_run: remove nothing; only return what would be removed.
-
-    Returns:
-        The versions that were removed.
+    As many of the newest versions as `keep` stay, besides those with a label; at least 1, because a
+    number must not be reused. Held versions older than all of these are removed.
 
     Raises:
         RegistryError: no such model, or nothing would be kept.
@@ -195,11 +176,6 @@ def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Ver
 def verify(models: Path, model: str | None = None, version: int | None = None) -> Iterator[Verdict]:
     """Compare versions with their manifests: one, all of a model, or all.
 
-    Args:
-        models: the folder of models.
-        model: its name.
-        version: its number.
-
     Raises:
         RegistryError: no such model or version.
         ModelFolderError: no such folder, or nothing in it.
@@ -214,16 +190,10 @@ def verify(models: Path, model: str | None = None, version: int | None = None) -
 def promote(
     models: Path, model: str, version: int, label: str, base_path: str | None = None
 ) -> int | None:
-    """Point a label to a version, and serve the version if it was held.
+    """Point a label such as "stable" to a version, and serve the version if it was held.
 
-    `rollback` reverts the label.
-
-    Args:
-        models: the folder of models.
-        model: its name.
-        version: must exist and match its manifest, if it has one.
-        label: such as "stable" or "canary".
-        base_path: the folder of models as TensorFlow Serving finds it; stored for later calls.
+    `rollback` reverts the label. `base_path` is the folder of models as TensorFlow Serving finds
+    it, which is stored for later calls.
 
     Returns:
         The version that had the label before, or None.

@@ -89,11 +89,7 @@ class Addresses:
 
 
 def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        options: what and where.
-        on_ready: called with the addresses when every model is ready.
+    """Serve until SIGINT or SIGTERM; `on_ready` is called when every model is ready.
 
     Raises:
         ServeError: it cannot start: no such model, a port is taken, or a process ends.

@@ -44,10 +44,7 @@ class StandaloneError(ModelFolderError):
 
 
 def standalone_page(folder: Path) -> str:
-    """The page for a version of a model.
-
-    Args:
-        folder: of the version, such as models/cnn/3.
+    """The page for a version of a model by its folder, such as models/cnn/3.
 
     Raises:
         StandaloneError: the model takes no image or has no edge.tflite, or LiteRT for browsers is

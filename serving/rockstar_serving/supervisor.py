@@ -165,11 +165,7 @@ class Supervisor:
         return True
 
     def watch(self, refresh: Callable[[], object] | None = None) -> None:
-        """Restart children that end, until the supervisor is stopped.
-
-        Args:
-            refresh: called about once a second.
-        """
+        """Restart children that end, until it is stopped; calls `refresh` about once a second."""
         next_refresh = time.monotonic()
         while not self._stopping.wait(_POLL_S):
             if refresh is not None and time.monotonic() >= next_refresh:

@@ -62,15 +62,7 @@ class TransferError(ModelFolderError):
 
 @dataclass(frozen=True)
 class Moved:
-    """A version at its destination.
-
-    Attributes:
-        model: its name.
-        version: its number.
-        place: its folder, URL or image.
-        manifest: its files.
-        new: whether any of it was not there before.
-    """
+    """A version at its place, a folder, URL or image; `new`: any of it was not there before."""
 
     model: str
     version: int
@@ -93,7 +85,7 @@ def push(
     Args:
         models: the folder.
         model: its name.
-        version: its number; by default the newest that is served.
+        version: its number; None: the newest that is served.
         destination: another folder of models, the URL of one in an object store, or an image.
         label: to point to the version there, such as "stable".
         base_path: the folder of models as servers find it there; stored for later calls.

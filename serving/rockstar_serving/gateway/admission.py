@@ -1,7 +1,6 @@
 """Limits concurrent requests, their memory, and the time that a request body may take to arrive."""
 
 import contextlib
-import itertools
 import socket
 import sys
 import threading
@@ -40,12 +39,7 @@ class Limit:
     """
 
     def __init__(self, most: int, waiting: int) -> None:
-        """Set the limits.
-
-        Args:
-            most: maximum sum of what requests have taken.
-            waiting: maximum number of requests that wait.
-        """
+        """Let at most `waiting` requests wait."""
         self.most = most
         self._most_waiting = waiting
         self._taken = 0
@@ -96,13 +90,6 @@ class Admission(Limit):
     """
 
     def __init__(self, at_once: int, waiting: int, in_flight: Gauge) -> None:
-        """Set the limits.
-
-        Args:
-            at_once: maximum number of requests that run at a time.
-            waiting: maximum number of further requests that wait.
-            in_flight: counts both.
-        """
         super().__init__(at_once, waiting)
         self.in_flight = in_flight
 
@@ -143,14 +130,7 @@ class Memory:
     """
 
     def __init__(self, max_body_bytes: int, max_pixels: int, waiting: int, cores: int) -> None:
-        """Set the limits, from those of one request.
-
-        Args:
-            max_body_bytes: of a body.
-            max_pixels: of an image.
-            waiting: maximum number of requests that wait.
-            cores: number of processor cores for this process.
-        """
+        """Set the limits, from those of one request; `cores` are those for this process."""
         self.bodies = Limit(_LARGEST_BODIES * max_body_bytes, 0)
         self.reading = Limit(1, waiting)
         # More threads than cores that compute would keep the event loop, or the threads of small
@@ -180,36 +160,28 @@ class Uploads:
     """
 
     def __init__(self, seconds: float, admission: Admission) -> None:
-        """Set the limit.
-
-        Args:
-            seconds: a body may take to arrive.
-            admission: counts the requests that the bodies belong to.
-        """
+        """Limit the seconds of a body; `admission` counts the requests that bodies belong to."""
         self.seconds = seconds
         self.admission = admission
-        self._reading: dict[int, Upload] = {}
-        self._numbers = itertools.count()
+        self._reading: set[Upload] = set()
         self._work = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def watch(self, upload: "Upload") -> int:
-        """Watch an upload while it waits for bytes; returns a number for `unwatch`."""
-        number = next(self._numbers)
-        self._reading[number] = upload
+    def watch(self, upload: "Upload") -> None:
+        """Watch an upload while it waits for bytes."""
+        self._reading.add(upload)
         if not self._work.is_set():
             self._work.set()
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, daemon=True, name="uploads")
                     self._thread.start()
-        return number
 
-    def unwatch(self, number: int) -> None:
+    def unwatch(self, upload: "Upload") -> None:
         """Stop watching an upload."""
         with self._lock:
-            self._reading.pop(number, None)
+            self._reading.discard(upload)
 
     def _run(self) -> None:
         while True:
@@ -218,7 +190,7 @@ class Uploads:
             time.sleep(_CHECK_S)
             now = time.monotonic()
             with self._lock:
-                newest_first = sorted(self._reading.values(), key=attrgetter("began"), reverse=True)
+                newest_first = sorted(self._reading, key=attrgetter("began"), reverse=True)
                 for index, upload in enumerate(newest_first):
                     upload.check(now, make_room=index >= _MOST_WAITING)
             if not self._reading:
@@ -245,13 +217,7 @@ class Upload:
     def __init__(
         self, uploads: Uploads, current: RequestContext, connection: socket.socket | None
     ) -> None:
-        """Start the time of an upload.
-
-        Args:
-            uploads: watches it.
-            current: its request.
-            connection: of the client; None if the whole body is in memory.
-        """
+        """Start the time of an upload; without a connection, the whole body is in memory."""
         self._uploads = uploads
         self._current = current
         self._connection = connection
@@ -273,14 +239,14 @@ class Upload:
         began, began_cpu = time.monotonic(), time.thread_time()
         # Ends the wait for a client that sends nothing at all.
         self._connection.settimeout(max(0.001, self.began + self._uploads.seconds - began))
-        number = self._uploads.watch(self)
+        self._uploads.watch(self)
         try:
             data = stream.read(size)
         except TimeoutError:
             self.late = True
             data = b""
         finally:
-            self._uploads.unwatch(number)
+            self._uploads.unwatch(self)
             self._connection.settimeout(self._current.timeout)
             self.seconds += time.monotonic() - began
             self.cpu_seconds += time.thread_time() - began_cpu

@@ -65,16 +65,13 @@ def postprocess(
     top: int,
     threshold: float | None,
 ) -> list[Item]:
-    """Turn outputs into answers.
+    """Turn the outputs for the valid examples into one item for each example, in their order.
 
     Args:
-        predicted: the outputs for the valid examples.
+        predicted: the outputs.
         problems: errors of the invalid examples by position.
         top: number of labels to list.
         threshold: lowest score of a label; None uses the contract's.
-
-    Returns:
-        One item per example, in their order.
     """
     contract, outputs = predicted.contract, predicted.outputs
     if contract.task != "classification" and threshold is not None:

@@ -58,12 +58,7 @@ def require_key(
 ) -> None:
     """Check the API key of a request, and count it against the key's rate if its API is limited.
 
-    Args:
-        keys: the known keys.
-        current: the request; gets the owner of the key as its caller.
-        api: its API; browsers ask for the key of a page.
-        model: the name in its path, if any.
-        observer: notified of rejections.
+    The request gets the owner of the key as its caller. `model` is the name in its path, if any.
 
     Raises:
         ProblemError: 401 without a valid key, 403 if it is not for the model, 429 over its rate.
@@ -134,10 +129,8 @@ def cors_headers(
 ) -> dict[str, str]:
     """The headers that allow scripts of other sites to read a response.
 
-    Args:
-        current: the request.
-        origins: allowed sites, such as "https://example.org"; "*" is all.
-        methods: allowed at its path; for OPTIONS.
+    `origins` are the allowed sites, such as "https://example.org"; "*" is all. OPTIONS lists the
+    `methods` that are allowed at its path.
     """
     origin = current.header("origin")
     headers = {}
@@ -157,11 +150,7 @@ def cors_headers(
 def trusted_addresses(proxies: tuple[str, ...]) -> Callable[[str], bool]:
     """A check whether an address belongs to a proxy; a local socket has none, and is trusted.
 
-    Args:
-        proxies: addresses or networks; "*" is all.
-
-    Raises:
-        ValueError: an entry is neither.
+    Proxies are addresses or networks; "*" is all. Raises ValueError for others.
     """
     networks = [ipaddress.ip_network(proxy) for proxy in proxies if proxy != ANY]
     trust_all = ANY in proxies

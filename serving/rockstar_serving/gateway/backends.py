@@ -157,11 +157,7 @@ class BatchQueue(Generic[Pending]):
     def take_batch(self, *, only_full: bool = False) -> list[Pending]:
         """Take the longest waiting requests that fit into one call, and count the call.
 
-        Args:
-            only_full: take a batch only if no further request fits.
-
-        Returns:
-            The requests; empty if there is no batch to send.
+        Takes none if none wait; with `only_full`, also if a further request would fit.
         """
         batch: list[Pending] = []
         left: list[Pending] = []
@@ -300,13 +296,6 @@ class Batching(BackendWrapper):
     """
 
     def __init__(self, backend: Backend, limits: BatchLimits, observer: Observer) -> None:
-        """Wrap a backend.
-
-        Args:
-            backend: makes the calls.
-            limits: of the batches.
-            observer: notified of shared calls.
-        """
         super().__init__(backend)
         self._limits = limits
         self._observer = observer
@@ -376,12 +365,7 @@ class Batching(BackendWrapper):
 
 
 class _WaitingTask(PendingRequest):
-    """A request whose task waits for the outcome.
-
-    Attributes:
-        outcome: of the call.
-        context: the context variables of the task.
-    """
+    """A request whose task waits for the outcome, and the context variables of the task."""
 
     def __init__(
         self, query: Query, rows: int, timeout: float, loop: asyncio.AbstractEventLoop
@@ -415,15 +399,7 @@ class AsyncBatching(BackendWrapper):
         loop: asyncio.AbstractEventLoop,
         threads: CallThreads,
     ) -> None:
-        """Wrap a backend.
-
-        Args:
-            backend: makes the calls.
-            limits: of the batches.
-            observer: notified of shared calls.
-            loop: runs `predict_async`.
-            threads: run the calls.
-        """
+        """Wrap a backend whose calls run in `threads`, for tasks of an event loop."""
         super().__init__(backend)
         self._limits = limits
         self._observer = observer
@@ -568,13 +544,7 @@ class CircuitBreaker(BackendWrapper):
     """
 
     def __init__(self, backend: Backend, observer: Observer, enough: float) -> None:
-        """Wrap a backend.
-
-        Args:
-            backend: makes the calls.
-            observer: notified of calls and rejections.
-            enough: seconds; timeouts of shorter calls are ignored.
-        """
+        """Wrap a backend; timeouts of calls that had less than `enough` seconds do not count."""
         super().__init__(backend)
         self._observer = observer
         self._enough = enough

@@ -96,11 +96,7 @@ class NamedExample(msgspec.Struct, frozen=True):
     text: str | None = None
 
     def get(self) -> Example:
-        """The example.
-
-        Raises:
-            InvalidInputError: it is invalid.
-        """
+        """The example, or raises the InvalidInputError that it is."""
         if isinstance(self.example, InvalidInputError):
             raise copy.copy(self.example)
         return self.example
@@ -108,10 +104,6 @@ class NamedExample(msgspec.Struct, frozen=True):
 
 def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedExample]:
     """Read the examples of a request, in order; one or more.
-
-    Args:
-        current: the request.
-        config: limits.
 
     Raises:
         InvalidInputError: the body cannot be read.
@@ -150,15 +142,9 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
 
 
 def require_few(examples: int, config: GatewayConfig, got: str = "") -> None:
-    """Check the number of examples in a request.
+    """Raise a TooLargeError if a request has more than config.max_instances examples.
 
-    Args:
-        examples: the number.
-        config: limits.
-        got: the number in words, if counting stopped early.
-
-    Raises:
-        TooLargeError: more than config.max_instances.
+    `got` is their number in words, if counting stopped early.
     """
     if examples > config.max_instances:
         raise TooLargeError(

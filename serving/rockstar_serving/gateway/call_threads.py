@@ -21,12 +21,7 @@ class CallThreads:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
-        """Prepare the threads; they start when they are needed.
-
-        Args:
-            loop: of the tasks.
-            most: number of threads; further calls wait.
-        """
+        """Allow at most so many threads, which start when they are needed; further calls wait."""
         self._loop = loop
         self._most = most
         self._started = 0

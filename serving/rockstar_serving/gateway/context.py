@@ -204,15 +204,7 @@ def request_id(given: str | None) -> str:
 
 
 def request_timeout(given: str, most: float) -> float:
-    """Parse the X-Request-Timeout header.
-
-    Args:
-        given: the header.
-        most: the largest value allowed.
-
-    Raises:
-        InvalidInputError: not a number of seconds, or too large.
-    """
+    """The seconds in X-Request-Timeout, above 0 and at most `most`, else InvalidInputError."""
     try:
         # float() alone would accept "1_0", other scripts' digits and spaces.
         seconds = float(given) if given.isascii() and "_" not in given else math.nan

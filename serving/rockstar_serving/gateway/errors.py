@@ -176,12 +176,7 @@ def send_tensors(model: str) -> str:
 
 
 def problem_of(error: Exception, *, relays: bool) -> ProblemError:
-    """Map an exception to a problem; unexpected ones are logged.
-
-    Args:
-        error: raised while a request was handled.
-        relays: whether the model server's errors are passed on; see Api.
-    """
+    """Map an exception to a problem, and log an unexpected one; `relays` as in Api."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, InvalidInputError):

@@ -57,13 +57,9 @@ class InProcessBackend(BackendWrapper):
     def __init__(
         self, backend: Backend, config: Path, load: "LiteRTLoader", served: ServedModels
     ) -> None:
-        """Load the models; `close` unloads them.
+        """Load the models of a models.config, and follow its changes; `close` unloads them.
 
-        Args:
-            backend: the model server.
-            config: its models.config; changes are followed.
-            load: loads a version.
-            served: updated with the names of the models.
+        `backend` is the model server, and `served` gets the names of the models.
         """
         super().__init__(backend)
         options = LoadOptions(

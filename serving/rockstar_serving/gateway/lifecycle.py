@@ -48,12 +48,8 @@ class Lifecycle:
     def __init__(self, config: GatewayConfig, on_ready: Callable[[str], None] | None) -> None:
         """Read the files that the settings name, and create the folder for metrics.
 
-        Args:
-            config: settings.
-            on_ready: called with the address when the server listens; by default it is logged.
-
-        Raises:
-            FilesError: a file or the folder cannot be used.
+        `on_ready` is called with the address when the server listens; by default it is logged.
+        Raises FilesError.
         """
         self._config = config
         self._on_ready = on_ready

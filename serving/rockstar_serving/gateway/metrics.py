@@ -207,14 +207,9 @@ class Drift:
         self._examples = 0
 
     def observe(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> Indices | None:
-        """Add a batch.
+        """Add a batch of inputs, float32 [n, *shape], and outputs, [n, width].
 
-        Args:
-            inputs: float32 [n, *shape].
-            outputs: the model's answers [n, width].
-
-        Returns:
-            The indices, once every LEAST_EXAMPLES examples; None in between.
+        Returns the indices once every LEAST_EXAMPLES examples, and None in between.
         """
         with self._lock:
             self._waiting.append((inputs, outputs))

@@ -253,16 +253,9 @@ def _read_inputs(inputs: list[InputTensor], binary: bytes) -> dict[str, NDArray[
 
 
 def from_json(data: Any, name: str, shape: list[int], field: str) -> NDArray[Any]:
-    """Convert JSON values, flat or nested and row-major, to an array.
+    """Convert JSON values, flat or nested and row-major, to an array of a datatype and a shape.
 
-    Args:
-        data: the values.
-        name: the datatype.
-        shape: the shape.
-        field: of the tensor, for errors.
-
-    Raises:
-        InvalidInputError: unknown datatype, or values that do not match it or the shape.
+    Raises InvalidInputError if they do not match these. `field` is the tensor's, for errors.
     """
     dtype = dtype_of(name, field)
     if name in _BINARY_ONLY:

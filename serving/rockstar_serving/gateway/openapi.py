@@ -43,12 +43,9 @@ _VARIANTS = (
 
 
 def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
-    """The OpenAPI document of a gateway.
+    """The OpenAPI document of a gateway that is mounted at a path such as "/ml" or "".
 
-    Args:
-        config: its settings.
-        models: names and aliases of the models that the caller may use.
-        root: path at which it is mounted, such as "/ml"; empty if it is not.
+    `models` are the names and aliases of the models that the caller may use.
     """
     described: Json = orjson.loads(_text())
     described["info"]["version"] = installed_version()

@@ -65,14 +65,7 @@ def variable(header: str) -> str:
 def new_context(
     config: GatewayConfig, api: str, header: Callable[[str], str | None], method: str
 ) -> RequestContext:
-    """The context of a request that has just arrived.
-
-    Args:
-        config: limits.
-        api: name of the API, if it is known already.
-        header: see RequestContext.
-        method: of HTTP.
-    """
+    """The context of a request that has just arrived; `api` is empty if it is not known yet."""
     current = RequestContext(
         request_id(header("x-request-id")),
         api,
@@ -97,14 +90,7 @@ def invalid_host(got: str) -> InvalidInputError:
 def response_headers(
     current: RequestContext, api: Api, config: GatewayConfig, methods: Iterable[str] = ()
 ) -> dict[str, str]:
-    """The headers of every response.
-
-    Args:
-        current: the request.
-        api: its API.
-        config: allowed origins.
-        methods: allowed at its path.
-    """
+    """The headers of every response; `methods` are those allowed at the path of the request."""
     headers = {
         "X-Content-Type-Options": "nosniff",
         _ID_HEADER: current.request_id,
@@ -151,11 +137,8 @@ class RequestHooks:
     ) -> None:
         """Wrap `app.wsgi_app`, and register functions to run before and after each request.
 
-        Args:
-            app: handles the requests; its routes are complete.
-            here: its settings, API keys and observer.
-            close_connection: makes the server close the connection after the response.
-            apis: the APIs of its routes; the first is the default for unknown paths.
+        The routes are complete. `close_connection` makes the server close the connection after the
+        response. The first API is the default for unknown paths.
         """
         config = here.config
         self._here, self._config = here, config

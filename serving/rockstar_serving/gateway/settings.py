@@ -197,10 +197,7 @@ class Effective:
 
 
 def read_settings(options: Mapping[str, Any]) -> list[Effective]:
-    """Combine options, environment and defaults.
-
-    Args:
-        options: from the command line, by setting name; None or empty means not given.
+    """Combine options by setting name (None or empty: not given), environment and defaults.
 
     Raises:
         SettingError: an unknown variable or an invalid value.

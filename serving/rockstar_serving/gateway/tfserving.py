@@ -74,12 +74,7 @@ def respond_view(target: Route | StatusError, **_model: str) -> Response:
 
 
 def handle(target: Route | StatusError, cache: "SignatureCache") -> Steps[HttpResponse]:
-    """Handle the current request; errors have the messages of TensorFlow Serving.
-
-    Args:
-        target: what its path names, or the error of an invalid path.
-        cache: known signatures.
-    """
+    """Handle the current request, by what its path names, or the error of an invalid path."""
     try:
         if isinstance(target, StatusError):
             raise target
@@ -164,11 +159,7 @@ class SignatureCache:
         self.known: dict[ModelRef, _Known] = {}
 
     def read(self, ref: ModelRef) -> Steps[_Known]:
-        """Read signatures from the model server.
-
-        Raises:
-            CallError: the call failed.
-        """
+        """Read signatures from the model server; raises CallError."""
         found: Metadata = yield from gateway().backend.steps("metadata", _query(ref))
         by_name = {name: signature_of(message) for name, message in found.signatures.items()}
         known = _Known(found.version, by_name)
@@ -178,11 +169,7 @@ class SignatureCache:
         return known
 
     def of_version(self, ref: ModelRef, version: int) -> Steps[_Known]:
-        """The signatures of the version that answered for a reference; stored for later requests.
-
-        Raises:
-            CallError: the call failed.
-        """
+        """The signatures of the version that answered for a reference; raises CallError."""
         exact = ModelRef(ref.name, version)
         known = self.known.get(exact) or (yield from self.read(exact))
         self.known[ref] = known

@@ -81,12 +81,8 @@ def make_plan(
     A version is unloaded only when all chosen versions are served, and never if none of them can be
     loaded: a version that fails to load never replaces one that works.
 
-    Args:
-        policy: chooses versions.
-        found: folders of versions.
-        available: the folders from which versions were loaded.
-        loading: versions that are being loaded.
-        readiness: called for versions that are neither served nor being loaded.
+    The readiness is needed of versions that are neither loaded from the folder that was found nor
+    being loaded.
     """
     serving = {version for version, folder in available.items() if found.get(version) == folder}
     usable = set(found)
