@@ -181,7 +181,8 @@ def parse_names(text: str) -> tuple[str, ...]:
         if path.suffix == ".json":
             return _names_in_json(json.loads(content))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        wrong = f"{path}: expected names, one per line, or JSON: {error}"
+        reason = getattr(error, "strerror", None) or error
+        wrong = f"{path}: expected names, one per line, or JSON: {reason}"
         raise click.BadParameter(wrong) from error
     lines = tuple(line.strip() for line in content.splitlines() if line.strip())
     if not lines:

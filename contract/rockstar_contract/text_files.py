@@ -11,10 +11,6 @@ from pathlib import Path
 _MAX_BYTES = 32 * 2**20
 
 
-class EncodingError(ValueError):
-    """A file that is not UTF-8; the message says how to fix it."""
-
-
 def open_regular(path: Path) -> BufferedReader:
     """Open a file to read; raises OSError, also if it is a pipe, which would block, or a device."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
@@ -27,9 +23,7 @@ def open_regular(path: Path) -> BufferedReader:
 def read_text(path: Path) -> str:
     """Read a configuration file in UTF-8, with or without a byte order mark.
 
-    Raises:
-        OSError: the file cannot be read, is no regular file, or is larger than 32 MiB.
-        EncodingError: it has another encoding.
+    Raises OSError, also for a file with another encoding, of more than 32 MiB, or not regular.
     """
     with open_regular(path) as file:
         data = file.read(_MAX_BYTES + 1)
@@ -39,16 +33,15 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """Decode the content of a configuration file; raises EncodingError if it is not UTF-8."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
-        raise EncodingError("expected UTF-8, got UTF-16: save the file as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise EncodingError(
-            f"expected UTF-8, got another encoding (line {line}): save the file as UTF-8"
-        ) from error
+    """Decode the content of a configuration file; raises OSError if it is not UTF-8."""
+    got = "UTF-16"
+    if not (data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]):
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            got = f"another encoding (line {line})"
+    raise OSError(errno.EILSEQ, f"expected UTF-8, got {got}: save the file as UTF-8")
 
 
 def replace_file(path: Path, content: bytes) -> None:

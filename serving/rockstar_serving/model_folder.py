@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 from google.protobuf import text_format
 
-from rockstar_contract.text_files import EncodingError, read_text, replace_file
+from rockstar_contract.text_files import read_text, replace_file
 from rockstar_contract.version_folders import HELD_PREFIX, served_versions
 from tfs_api.messages.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
@@ -41,8 +41,7 @@ class ModelFolderError(Exception):
 def find_models(folder: Path) -> dict[str, Path]:
     """The models in a folder by name: its subfolders that hold at least one numbered version.
 
-    Raises:
-        ModelFolderError: no such folder, or no model in it.
+    Raises ModelFolderError if there is none.
     """
     train = "train one: rockstar train cnn"
     if not folder.is_dir():
@@ -64,11 +63,7 @@ def find_models(folder: Path) -> dict[str, Path]:
 
 
 def strays(folder: Path) -> list[str]:
-    """Describe what looks like a model in a folder but is not served, one sentence each.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+    """Describe what looks like a model in a folder but is not served; raises OSError."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -203,11 +198,7 @@ class LabelBook:
 
 
 def read_labels(folder: Path) -> LabelBook:
-    """The labels of a folder's models; none if nothing was ever labeled.
-
-    Raises:
-        ModelFolderError: a file cannot be read, or is not in its format.
-    """
+    """The labels of a folder's models, if any was ever labeled; raises ModelFolderError."""
     text = _read(folder / HISTORY_FILE)
     try:
         history = msgspec.json.decode(text, type=_History) if text is not None else _History()
@@ -220,11 +211,7 @@ def read_labels(folder: Path) -> LabelBook:
 
 
 def read_models_config(folder: Path) -> dict[str, ModelConfig]:
-    """The entries of models.config by model: labels, and which versions are served.
-
-    Raises:
-        ModelFolderError: it cannot be read, or is not in its format.
-    """
+    """The entries of models.config by model, with labels; raises ModelFolderError."""
     path = folder / CONFIG_FILE
     try:
         document = text_format.Parse(_read(path) or "", ModelServerConfig())
@@ -270,5 +257,3 @@ def _read(path: Path) -> str | None:
         return None
     except OSError as error:
         raise ModelFolderError(f"{path} cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ModelFolderError(f"{path}: {error}") from error

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from rockstar_contract.errors import InvalidInputError
-from rockstar_contract.text_files import EncodingError, read_text, utf8_name
+from rockstar_contract.text_files import read_text, utf8_name
 from rockstar_training.errors import ConfigError
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
@@ -369,8 +369,6 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         document = msgspec.json.decode(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ConfigError(f"{path}: {error}") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):

@@ -33,7 +33,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from rockstar_contract.text_files import EncodingError, read_text
+from rockstar_contract.text_files import read_text
 
 _PREFIX = "rock-"
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
@@ -61,11 +61,7 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
-        """Parse a text such as "100/minute".
-
-        Raises:
-            ValueError: it has another form.
-        """
+        """Parse a text such as "100/minute"; raises ValueError."""
         match = _RATE.fullmatch(text)
         if match is None or int(match[1]) < 1:
             raise ValueError(f"expected a rate such as 100/minute, got {text!r}")
@@ -255,11 +251,7 @@ def make_key(name: str) -> tuple[str, str, str]:
 
 
 def read_keys(path: Path) -> dict[str, Key]:
-    """Read a keys file.
-
-    Raises:
-        FilesError: it cannot be read, has no key or is invalid.
-    """
+    """Read a keys file; raises FilesError, also if it has no key."""
     document = read_toml(path)
     tables = document.pop("keys", {})
     if document or not isinstance(tables, dict):
@@ -271,11 +263,7 @@ def read_keys(path: Path) -> dict[str, Key]:
 
 
 def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
-    """Parse the words of ROCKSTAR_API_KEYS.
-
-    Raises:
-        FilesError: one is not NAME:HASH.
-    """
+    """Parse the words of ROCKSTAR_API_KEYS; raises FilesError if one is not NAME:HASH."""
     keys = {}
     for number, word in enumerate(words, start=1):
         name, _, digest = word.partition(":")
@@ -291,8 +279,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except OSError as error:
         raise FilesError(f"{path} cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise FilesError(f"{path}: {error}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise FilesError(f"{path} is not TOML: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from rockstar_contract.text_files import EncodingError, decode_text, read_text
+from rockstar_contract.text_files import decode_text, read_text
 from rockstar_serving.model_server.object_store import ObjectStore, StorageError, check_url
 from tfs_api.messages import model_server_config_pb2 as messages
 from tfs_api.status import Code, StatusError
@@ -126,8 +126,6 @@ def read_config(file: Path | str, where: str) -> str:
         raise ConfigError(f"{where}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
-    except EncodingError as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def parse_text_proto(
