@@ -18,8 +18,7 @@ _MOST_UNITS = 20_000
 def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
     """The width and height of each AV1 stream of a still image.
 
-    Raises:
-        ValueError, IndexError, struct.error: damaged.
+    Raises ValueError, IndexError or struct.error if it is damaged.
     """
     boxes = dict(_boxes(data, 0, len(data)))
     start, end = boxes[b"meta"]

@@ -69,8 +69,7 @@ def path_of(uri: str) -> str:
 def route(method: str, path: str) -> Route:
     """Find the route of a request, whose path is as it was sent, with the query.
 
-    Raises:
-        StatusError: NOT_FOUND, not a path of this API; INVALID_ARGUMENT, no such route.
+    Raises StatusError: NOT_FOUND for a path of another API, INVALID_ARGUMENT for no route.
     """
     if not path.lower().startswith("/v1/"):
         raise StatusError(Code.NOT_FOUND, f"Not found: {method} {path}")

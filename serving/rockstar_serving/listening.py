@@ -15,11 +15,7 @@ _OTHER_FILES = 256
 
 
 def listener(host: str, port: int, flag: str) -> socket.socket:
-    """A listening socket; port 0 picks a free one.
-
-    Raises:
-        ServeError: the port is taken, or the host is not of this machine; it names the flag.
-    """
+    """A listening socket; port 0 picks a free one. Raises a ServeError that names the flag."""
     try:
         return socket.create_server((host, port), family=_family(host), backlog=2048)
     except OSError as error:
@@ -66,12 +62,9 @@ def require_free(host: str, port: int, flag: str) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Listen on an address as gRPC does; port 0 picks a free one.
+    """Listen on an address as gRPC does; port 0 picks a free one. Raises OSError.
 
     0.0.0.0 and :: mean all addresses of the machine, including IPv6.
-
-    Raises:
-        OSError: the address is in use, not allowed, or unknown.
     """
     everywhere = host in _EVERYWHERE and socket.has_dualstack_ipv6()
     family, kind, protocol, _, address = socket.getaddrinfo(

@@ -107,11 +107,7 @@ class Option:
     name: str = ""
 
     def parse(self, text: str) -> Any:
-        """Convert a text to the option's type.
-
-        Raises:
-            OptionError: it is invalid.
-        """
+        """Convert a text to the type of the option; raises OptionError."""
         try:
             return self.values.parse(text)
         except (ValueError, KeyError):

@@ -151,11 +151,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Addresses], None]) -> None:
 
 
 def require_free_ports(options: ServeOptions) -> None:
-    """Check in advance that the ports of the embedded server and the gateway are free.
-
-    Raises:
-        ServeError: a port is taken, or the host is not of this machine; it names the flag.
-    """
+    """Raise a ServeError that names the flag if a port of the server or the gateway is taken."""
     require_free(options.host, options.port, "--port")
     _require_free_model_server_ports(options)
 

@@ -123,11 +123,7 @@ class PendingRequest:
         self.deadline = time.monotonic() + timeout
 
     def time_left(self) -> float:
-        """Seconds until the deadline.
-
-        Raises:
-            DeadlineExceededError: it has passed.
-        """
+        """Seconds until the deadline; raises DeadlineExceededError if it has passed."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise late()

@@ -163,11 +163,7 @@ class RequestContext(msgspec.Struct, dict=True):
         return trace_context(self.header(TRACE_HEADER), self.header(TRACE_STATE_HEADER))
 
     def time_left(self) -> float:
-        """Seconds until the deadline.
-
-        Raises:
-            DeadlineExceededError: it has passed.
-        """
+        """Seconds until the deadline; raises DeadlineExceededError if it has passed."""
         left = self.started + self.uploading + self.timeout - time.monotonic()
         if left <= 0:
             raise DeadlineExceededError(

@@ -58,11 +58,7 @@ class GranianServer:
         self._lifecycle = lifecycle
 
     def run(self) -> None:
-        """Serve until a signal.
-
-        Raises:
-            ServeError: the address is taken.
-        """
+        """Serve until a signal; raises ServeError if the address is taken."""
         config = self._config
         gc.disable()  # imports leave no garbage, and collections take a tenth of the start
         # Workers share the code, the rate limits of keys, and the folder for metrics.

@@ -295,8 +295,7 @@ def from_json(data: Any, name: str, shape: list[int], field: str) -> NDArray[Any
 def to_json(array: NDArray[Any], field: str) -> list[Any]:
     """Convert an array to flat JSON values.
 
-    Raises:
-        InvalidInputError: JSON cannot represent them: half floats, NaN, bytes that are not UTF-8.
+    Raises InvalidInputError for half floats, NaN, and bytes that are not UTF-8.
     """
     got = ""
     if array.dtype.kind == "O":

@@ -235,10 +235,9 @@ def hold(size: int) -> None:
 
 @contextlib.contextmanager
 def turn(here: Gateway, current: RequestContext | None, limit: Limit) -> Iterator[None]:
-    """Compute when others let it; FIFO. A request holds its place among those that run meanwhile.
+    """Compute when others let it, first come, first served; DeadlineExceededError if time is over.
 
-    Raises:
-        DeadlineExceededError, ProblemError: the time is over.
+    A request holds its place among those that run meanwhile.
     """
     timeout = current.time_left() if current else here.config.request_timeout
     if limit.enter(timeout) != "admitted":

@@ -92,11 +92,7 @@ class Routes(Struct, frozen=True, kw_only=True):
 
 
 def read_routes(path: Path) -> Routes:
-    """Read a routes file.
-
-    Raises:
-        FilesError: it cannot be read or is invalid.
-    """
+    """Read a routes file; raises FilesError."""
     document = read_toml(path)
     for name, table in document.items():
         if name not in ("aliases", "models"):

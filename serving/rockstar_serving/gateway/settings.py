@@ -199,8 +199,7 @@ class Effective:
 def read_settings(options: Mapping[str, Any]) -> list[Effective]:
     """Combine options by setting name (None or empty: not given), environment and defaults.
 
-    Raises:
-        SettingError: an unknown variable or an invalid value.
+    Raises SettingError for an unknown variable or an invalid value.
     """
     environment = {
         name.removeprefix(PREFIX): value
@@ -234,9 +233,7 @@ def _effective(setting: Option, given: Any, from_environment: str | None) -> Eff
 def config_of(effective: list[Effective]) -> GatewayConfig:
     """Check the settings together and build the configuration.
 
-    Raises:
-        SettingError: they contradict each other, there is no model, or something that they need
-            is missing.
+    Raises SettingError, also if something that they need is missing.
     """
     config = GatewayConfig(**{each.setting.name: each.value for each in effective})
     if not config.models:
@@ -295,8 +292,7 @@ def _check_tls(config: GatewayConfig) -> None:
 def upstream_tls(config: GatewayConfig) -> "Tls | None":
     """The certificates with which to call the model server; None for plain text.
 
-    Raises:
-        InvalidInputError: a certificate without a CA, or a key without a certificate.
+    Raises InvalidInputError for a certificate without a CA.
     """
     if not (config.upstream_ca or config.upstream_certificate or config.upstream_key):
         return None
@@ -345,10 +341,6 @@ class Files:
 
 
 def read_files(config: GatewayConfig) -> Files:
-    """Read the routes file and the API keys, at start and on SIGHUP.
-
-    Raises:
-        FilesError: one cannot be used.
-    """
+    """Read the routes file and the API keys, at start and on SIGHUP; raises FilesError."""
     routes = read_routes(Path(config.routes)) if config.routes else Routes()
     return Files(routes, Keys(config.api_keys, config.api_keys_file, config.rate_limit))

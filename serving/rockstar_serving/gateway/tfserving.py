@@ -184,11 +184,7 @@ def _create_cache(setup: BlueprintSetupState) -> None:
 def _predict(
     ref: ModelRef, parsed: JsonRequest, size: int, cache: SignatureCache
 ) -> Steps[Outputs]:
-    """Predict with JSON of `size` bytes; the outputs by name.
-
-    Raises:
-        StatusError: the request does not match the signature, or an error of the model server.
-    """
+    """Predict with JSON of `size` bytes; the outputs by name, else StatusError."""
     name = parsed.signature_name or DEFAULT_SIGNATURE
     known = cache.known.get(ref)
     if known is not None:

@@ -58,10 +58,9 @@ class BatchingParameters:
 
 
 def read_parameters(path: Path, effective: Collection[str] = FIELDS) -> BatchingParameters:
-    """Read a file in the text format of BatchingParameters; fields without effect are logged.
+    """Read a file in the text format of BatchingParameters; raises ConfigError.
 
-    Raises:
-        ConfigError: the file cannot be read, is in another format, or has invalid values.
+    Fields without effect are logged.
     """
     where = f"batching parameters file {path}"
     hint = "numbers are written as `max_batch_size { value: 128 }`"

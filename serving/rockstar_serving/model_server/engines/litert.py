@@ -159,8 +159,7 @@ class LiteRTInterpreter:
     def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> Outputs:
         """Run a signature; returns copies of all outputs.
 
-        Raises:
-            StatusError: INVALID_ARGUMENT; the interpreter must not be used again.
+        After a StatusError (INVALID_ARGUMENT) the interpreter must not be used again.
         """
         readable = {name: _readable(feed) for name, feed in feeds.items()}
         try:

@@ -179,8 +179,7 @@ def describe(
 ) -> dict[str, Signature]:
     """The signatures of a model.tflite, from an interpreter's runners and main_graph_signatures().
 
-    Raises:
-        ValueError: a tensor's dtype has no message; LiteRT raises other errors.
+    Raises ValueError for a dtype that has no message; LiteRT raises other errors.
     """
     unranked = _unranked(content, main_graph)
     signatures = {}
