@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from operator import attrgetter
-from typing import Protocol
+from typing import IO
 
 from prometheus_client import Gauge
 
@@ -148,10 +148,6 @@ class Memory:
         return self._preparing[size > _SMALL_INPUT]
 
 
-class _Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
 class Uploads:
     """Watches the uploads of a worker process, and ends those that take too long; thread-safe.
 
@@ -226,7 +222,7 @@ class Upload:
         self.late = False
         self.seconds = self.cpu_seconds = 0.0
 
-    def read(self, stream: _Stream, size: int) -> bytes:
+    def read(self, stream: IO[bytes], size: int) -> bytes:
         """Up to `size` bytes of the body; none at its end, or if it is late or rejected.
 
         Raises:

@@ -285,7 +285,7 @@ def arguments(*names: str) -> Arguments:
 
 
 def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
-    """The arguments `version` and `label`, at most one, else InvalidInputError; none: the newest."""
+    """The arguments `version` and `label`, at most one, else InvalidInputError; none: newest."""
     version, label = positive(given.get("version"), "version"), given.get("label")
     if label == "":
         raise InvalidInputError("label", expected="the name of a label", got="nothing")
