@@ -16,7 +16,10 @@ def configure(log_format: LogFormat, program: str) -> None:
     in the logging call, and exception: the traceback as one text. Lines of text name the program.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_json() if log_format == "json" else _text(program))
+    text = f"%(asctime)s %(levelname)s {program}: %(message)s"
+    handler.setFormatter(
+        _json() if log_format == "json" else logging.Formatter(text, "%Y-%m-%dT%H:%M:%S")
+    )
     # The lines name no thread and no process; the access log takes less time without them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -34,25 +37,6 @@ def replace_closed_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
-
-
-class _Text(logging.Formatter):
-    """Formats the time once per second."""
-
-    _second = -1
-    _time = ""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """See Formatter."""
-        second = int(record.created)
-        if second != self._second:
-            self._time = super().formatTime(record, datefmt)
-            self._second = second
-        return self._time
-
-
-def _text(program: str) -> logging.Formatter:
-    return _Text(f"%(asctime)s %(levelname)s {program}: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
 
 
 def _json() -> logging.Formatter:
