@@ -239,16 +239,7 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
         rows.append(row)
         numbers.append(line)
     return CsvTable(
-        *(
-            reader.names,
-            rows,
-            numbers,
-            found,
-            reader.decimal,
-            reader.renamed,
-            reader.repeated,
-            above,
-        )
+        reader.names, rows, numbers, found, reader.decimal, reader.renamed, reader.repeated, above
     )
 
 

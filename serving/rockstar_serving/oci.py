@@ -224,10 +224,7 @@ class _Layer:
 def _image(layer: _Layer, model: str, number: int) -> tuple[list[tuple[str, bytes]], bytes]:
     """The configurations and manifests of an image by media type, and its index."""
     documents, manifests = [], []
-    annotations = {
-        _TITLE: model,
-        "org.opencontainers.image.version": str(number),
-    }
+    annotations = {_TITLE: model, "org.opencontainers.image.version": str(number)}
     for architecture in _ARCHITECTURES:
         platform = {"architecture": architecture, "os": "linux"}
         config = _encode(

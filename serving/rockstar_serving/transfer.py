@@ -324,12 +324,7 @@ def _labels(place: _Folder | _Bucket, model: str) -> dict[str, int]:
 
 
 def _install(
-    models: Path,
-    model: str,
-    number: int,
-    manifest: Manifest,
-    place: _Folder | _Bucket,
-    name: str,
+    models: Path, model: str, number: int, manifest: Manifest, place: _Folder | _Bucket, name: str
 ) -> Moved:
     """Copy a version into a folder of models."""
     base = models / model

@@ -8,12 +8,7 @@ from flask import Blueprint, Flask, Response
 from rockstar_client.calls import run
 from rockstar_client.predictor import Steps
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import (
-    ErrorFormat,
-    HttpResponse,
-    problem_document,
-    problem_of,
-)
+from rockstar_serving.gateway.errors import ErrorFormat, HttpResponse, problem_document, problem_of
 from rockstar_serving.gateway.routing import Upstream
 
 

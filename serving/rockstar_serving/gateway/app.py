@@ -121,10 +121,7 @@ def create_app(
         outages=RateLimitedLogger(log),
         admission=admission,
         memory=Memory(
-            config.max_body_bytes,
-            config.max_pixels,
-            waiting=config.queue,
-            cores=_cores(config),
+            config.max_body_bytes, config.max_pixels, waiting=config.queue, cores=_cores(config)
         ),
         uploads=Uploads(config.upload_timeout, admission),
     )

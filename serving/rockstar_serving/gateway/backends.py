@@ -21,12 +21,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from rockstar_client.backend import Backend, Metadata, Query, TensorResponse, VersionStatus
-from rockstar_client.errors import (
-    CallError,
-    DeadlineExceededError,
-    UnavailableError,
-    call_error,
-)
+from rockstar_client.errors import CallError, DeadlineExceededError, UnavailableError, call_error
 from rockstar_contract.contract import Contract
 from rockstar_serving.gateway.call_threads import CallThreads
 from rockstar_serving.gateway.observers import Call, Observer

@@ -473,9 +473,7 @@ def _unzipped_arrays(data: bytes, field: str, config: GatewayConfig) -> list[Nam
         unpacked = sum(member.file_size for member in members)
         if unpacked > config.max_body_bytes:
             raise TooLargeError(
-                field,
-                expected=f"at most {config.max_body_bytes} bytes unpacked",
-                got=str(unpacked),
+                field, expected=f"at most {config.max_body_bytes} bytes unpacked", got=str(unpacked)
             )
         hold_body(unpacked, unpacked)
         named = {f"{field} ({each.filename.removesuffix('.npy')})": each for each in members}

@@ -208,9 +208,7 @@ def request_timeout(given: str, most: float) -> float:
         seconds = math.nan
     if not 0 < seconds <= most:
         raise InvalidInputError(
-            TIMEOUT_HEADER,
-            expected=f"seconds above 0, at most {most:g}",
-            got=repr(given[:40]),
+            TIMEOUT_HEADER, expected=f"seconds above 0, at most {most:g}", got=repr(given[:40])
         )
     return seconds
 

@@ -7,20 +7,10 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
-from werkzeug.exceptions import (
-    ClientDisconnected,
-    HTTPException,
-    MethodNotAllowed,
-    NotFound,
-)
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound
 
 from rockstar_client.backend import Query
-from rockstar_client.errors import (
-    CallError,
-    DeadlineExceededError,
-    NoContractError,
-    NotFoundError,
-)
+from rockstar_client.errors import CallError, DeadlineExceededError, NoContractError, NotFoundError
 from rockstar_client.predictor import Steps
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_serving.gateway.context import Verdict, context
@@ -244,10 +234,7 @@ def _failed_call(error: CallError, relays: bool) -> ProblemError:
         return ProblemError(status, error.message, error.code, headers=headers)
     # Other APIs validate requests before they go upstream: this is not the caller's fault.
     log.error(
-        "request %s: the model server answered %s: %s",
-        context().request_id,
-        error.code.name,
-        error,
+        "request %s: the model server answered %s: %s", context().request_id, error.code.name, error
     )
     return ProblemError(
         status if relays else HTTPStatus.BAD_GATEWAY,

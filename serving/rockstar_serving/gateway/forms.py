@@ -129,9 +129,7 @@ def _part(segment: MultipartSegment, data: bytes) -> Part:
             data = base64.b64decode(data)
         except ValueError as error:
             raise InvalidInputError(
-                name,
-                expected="base64, as its Content-Transfer-Encoding says",
-                got="something else",
+                name, expected="base64, as its Content-Transfer-Encoding says", got="something else"
             ) from error
     return Part(
         name,

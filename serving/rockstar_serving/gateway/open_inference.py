@@ -24,12 +24,7 @@ from rockstar_serving import installed_version
 from rockstar_serving.gateway.api import Api, respond
 from rockstar_serving.gateway.bodies import require_few
 from rockstar_serving.gateway.context import context
-from rockstar_serving.gateway.errors import (
-    RETRY_SOON,
-    HttpResponse,
-    ProblemError,
-    UnknownNameError,
-)
+from rockstar_serving.gateway.errors import RETRY_SOON, HttpResponse, ProblemError, UnknownNameError
 from rockstar_serving.gateway.health import PROBE_TIMEOUT_S, are_ready, probe
 from rockstar_serving.gateway.predict import positive
 from rockstar_serving.gateway.receiving import PLAIN_BODY, reading_json, whole_body
@@ -336,9 +331,7 @@ def _texts(data: Any, field: str) -> NDArray[Any]:
 def server_metadata() -> ResponseReturnValue:
     """The server and the extensions it supports."""
     return jsonify(
-        name="rockstartf",
-        version=installed_version(),
-        extensions=["binary_tensor_data"],
+        name="rockstartf", version=installed_version(), extensions=["binary_tensor_data"]
     )
 
 

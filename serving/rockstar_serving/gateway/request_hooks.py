@@ -91,11 +91,7 @@ def response_headers(
     current: RequestContext, api: Api, config: GatewayConfig, methods: Iterable[str] = ()
 ) -> dict[str, str]:
     """The headers of every response; `methods` are those allowed at the path of the request."""
-    headers = {
-        "X-Content-Type-Options": "nosniff",
-        _ID_HEADER: current.request_id,
-        **api.headers,
-    }
+    headers = {"X-Content-Type-Options": "nosniff", _ID_HEADER: current.request_id, **api.headers}
     if config.cors_origins:
         headers |= cors_headers(current, config.cors_origins, methods)
     return headers
@@ -129,11 +125,7 @@ class RequestHooks:
     """Adds the hooks to an application; one instance for each worker process."""
 
     def __init__(
-        self,
-        app: Flask,
-        here: Gateway,
-        close_connection: Callable[[], None],
-        apis: tuple[Api, ...],
+        self, app: Flask, here: Gateway, close_connection: Callable[[], None], apis: tuple[Api, ...]
     ) -> None:
         """Wrap `app.wsgi_app`, and register functions to run before and after each request.
 

@@ -145,11 +145,7 @@ class ObjectStore:
                 return None
 
     def write(
-        self,
-        key: str,
-        content: bytes | Path,
-        *,
-        replaces: dict[str, str] | None = None,
+        self, key: str, content: bytes | Path, *, replaces: dict[str, str] | None = None
     ) -> None:
         """Write an object, in one step for readers.
 
