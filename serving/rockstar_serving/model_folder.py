@@ -35,7 +35,7 @@ _KERAS_FILES = {".keras", ".h5", ".hdf5"}
 
 
 class ModelFolderError(Exception):
-    """A folder that cannot be used or has nothing to serve; the message says what to do."""
+    """A folder of models, or what is in it, cannot be used; the message says what to do."""
 
 
 def find_models(folder: Path) -> dict[str, Path]:

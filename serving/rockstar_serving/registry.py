@@ -40,10 +40,6 @@ _REMOVED = ".removed-"
 _Name = TypeVar("_Name", int, str)
 
 
-class RegistryError(ModelFolderError):
-    """An unknown model, version or label, or an invalid request; the message lists what exists."""
-
-
 @dataclass(frozen=True)
 class Version:
     """One version of a model; a held one is published but not served.
@@ -87,9 +83,7 @@ class Restored:
 def list_versions(models: Path, model: str | None = None) -> list[Version]:
     """List the versions of one model or of all, sorted by name and number.
 
-    Raises:
-        RegistryError: no such model.
-        ModelFolderError: no such folder, nothing in it, or a file that cannot be read.
+    Raises ModelFolderError: no such folder or model, or a file that cannot be read.
     """
     book = read_labels(models)
     versions = [_describe(*each, book) for each in _select(models, model)]
@@ -102,9 +96,7 @@ def list_versions(models: Path, model: str | None = None) -> list[Version]:
 def find_version(models: Path, model: str, version: int | None = None) -> Path:
     """The folder of a version, served or held; by default, of the newest that is served.
 
-    Raises:
-        RegistryError: no such model or version.
-        ModelFolderError: no such folder, or nothing in it.
+    Raises ModelFolderError: no such folder, model or version.
     """
     base = models / model
     held = held_versions(base) if base.is_dir() else {}
@@ -117,14 +109,9 @@ def find_version(models: Path, model: str, version: int | None = None) -> Path:
 def unpublish(models: Path, model: str, version: int) -> bool:
     """Remove a version, served or held, atomically for servers and readers.
 
-    Its number is not used again.
+    Its number is not used again. Returns whether any served versions are left.
 
-    Returns:
-        Whether any served versions are left.
-
-    Raises:
-        RegistryError: no such model or version, or it has a label.
-        ModelFolderError: no such folder, or it cannot be changed.
+    Raises ModelFolderError: no such model or version, or one with a label.
     """
     base = models / model
     folder = held_versions(base).get(version) if base.is_dir() else None
@@ -132,7 +119,7 @@ def unpublish(models: Path, model: str, version: int) -> bool:
         ((_, _, folder),) = _select(models, model, version)
         labels = [label for label, at in read_labels(models).labels(model).items() if at == version]
         if labels:
-            raise RegistryError(
+            raise ModelFolderError(
                 f"{model} version {version} has the label {sorted_names(labels)}: give it to "
                 f"another version first (rockstar promote {model} VERSION --label {labels[0]}), "
                 f"or go back with rockstar rollback {model}"
@@ -149,12 +136,10 @@ def prune(models: Path, model: str, keep: int, *, dry_run: bool = False) -> list
     As many of the newest versions as `keep` stay, besides those with a label; at least 1, because a
     number must not be reused. Held versions older than all of these are removed.
 
-    Raises:
-        RegistryError: no such model, or nothing would be kept.
-        ModelFolderError: no such folder, or it cannot be changed.
+    Raises ModelFolderError: no such folder or model, or nothing would be kept.
     """
     if keep < 1:
-        raise RegistryError(f"keep: expected at least 1, got {keep}")
+        raise ModelFolderError(f"keep: expected at least 1, got {keep}")
     if dry_run:
         return _to_remove(models, model, keep, read_labels(models))
     with edit_labels(models) as book:
@@ -176,9 +161,7 @@ def _to_remove(models: Path, model: str, keep: int, book: LabelBook) -> list[Ver
 def verify(models: Path, model: str | None = None, version: int | None = None) -> Iterator[Verdict]:
     """Compare versions with their manifests: one, all of a model, or all.
 
-    Raises:
-        RegistryError: no such model or version.
-        ModelFolderError: no such folder, or nothing in it.
+    Raises ModelFolderError: no such folder, model or version.
     """
     for name, number, folder in _select(models, model, version):
         try:
@@ -192,20 +175,15 @@ def promote(
 ) -> int | None:
     """Point a label such as "stable" to a version, and serve the version if it was held.
 
-    `rollback` reverts the label. `base_path` is the folder of models as TensorFlow Serving finds
-    it, which is stored for later calls.
+    Returns the version that had the label before, or None; `rollback` reverts the label.
+    `base_path` is the folder of models as TensorFlow Serving finds it, stored for later calls.
 
-    Returns:
-        The version that had the label before, or None.
-
-    Raises:
-        RegistryError: no such model or version, a damaged version, or an invalid label.
-        ModelFolderError: no such folder, or it cannot be changed.
+    Raises ModelFolderError: no such model or version, a damaged version, or an invalid label.
     """
     if not _LABEL.fullmatch(label):
-        raise RegistryError(f"label: expected letters, digits, _ . -, got {label!r}")
+        raise ModelFolderError(f"label: expected letters, digits, _ . -, got {label!r}")
     if base_path is not None and not (base_path.startswith("/") or "://" in base_path):
-        raise RegistryError(f"base path: expected an absolute path or a URI, got {base_path!r}")
+        raise ModelFolderError(f"base path: expected an absolute path or a URI, got {base_path!r}")
     _release(models / model, version)
     with edit_labels(models) as book:
         ((_, _, folder),) = _select(models, model, version)
@@ -227,7 +205,7 @@ def _release(base: Path, version: int) -> None:
     _require_undamaged(held, "it is not served")
     with changing(base):
         if held.with_name(str(version)).exists():
-            raise RegistryError(f"{base} has both {held.name} and {version}: remove one of them")
+            raise ModelFolderError(f"{base} has both {held.name} and {version}: remove one of them")
         held.rename(held.with_name(str(version)))
 
 
@@ -237,16 +215,14 @@ def restore(models: Path, model: str) -> Restored:
     If the newest version has the label `stable`, restores the one that had it before; else the one
     before the newest.
 
-    Raises:
-        RegistryError: no such model, no earlier version, or a damaged one.
-        ModelFolderError: no such folder, or it cannot be changed.
+    Raises ModelFolderError: no such model, no earlier version, or a damaged one.
     """
     folders = {number: folder for _, number, folder in _select(models, model)}
     *earlier, newest = folders
     book = read_labels(models)
     if not earlier:
         held = sorted_names(held_versions(models / model))
-        raise RegistryError(
+        raise ModelFolderError(
             f"{model} has only version {newest}, and none to go back to"
             + (f"; it holds the versions {held}: rockstar promote {model} VERSION" if held else "")
         )
@@ -273,26 +249,22 @@ def restore(models: Path, model: str) -> Restored:
 def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
     """Point a label back to the latest existing version that had it before.
 
-    Returns:
-        The version that had the label, and the one that has it now.
-
-    Raises:
-        RegistryError: no such model or label, or no earlier version.
-        ModelFolderError: no such folder, or it cannot be changed.
+    Returns the version that had the label, and the one that has it now. Raises ModelFolderError: no
+    such model or label, or no earlier version.
     """
     with edit_labels(models) as book:
         existing = {number for _, number, _ in _select(models, model)}
         now = book.labels(model).get(label)
         if now is None:
             has = sorted_names(book.labels(model)) or "none"
-            raise RegistryError(f"{model} has no label {label}; its labels are: {has}")
+            raise ModelFolderError(f"{model} has no label {label}; its labels are: {has}")
         earlier = book.earlier(model, label)
         while earlier:
             before = earlier.pop()
             if before in existing and before != now:
                 book.move(model, label, before, earlier)
                 return now, before
-        raise RegistryError(
+        raise ModelFolderError(
             f"{model} has no version left that had the label {label} before version {now}; it has "
             f"the versions {sorted_names(existing)}: rockstar promote {model} VERSION "
             f"--label {label}"
@@ -300,11 +272,7 @@ def rollback(models: Path, model: str, label: str) -> tuple[int, int]:
 
 
 def dangling_labels(models: Path) -> list[str]:
-    """Describe the labels that point to missing versions, one sentence each.
-
-    Raises:
-        ModelFolderError: no such folder, nothing in it, or a file that cannot be read.
-    """
+    """Describe the labels that point to missing versions, one sentence each."""
     book = read_labels(models)
     return [
         f"{name} has the label {label} on version {number}, which is missing; "
@@ -325,18 +293,16 @@ def _select(
 ) -> Iterator[tuple[str, int, Path]]:
     """Model, number and folder of served versions, ascending: one, all of a model, or all.
 
-    Raises:
-        RegistryError: no such model or version.
-        ModelFolderError: no such folder, or nothing in it.
+    Raises ModelFolderError: no such folder, model or version.
     """
     found = find_models(models)
     if model is not None and model not in found:
-        raise RegistryError(f"{models} holds no model {model}; it holds {', '.join(found)}")
+        raise ModelFolderError(f"{models} holds no model {model}; it holds {', '.join(found)}")
     for name in found if model is None else [model]:
         folders = served_versions(found[name])
         if version is not None and version not in folders:
             held = sorted_names(held_versions(found[name]))
-            raise RegistryError(
+            raise ModelFolderError(
                 f"{name} has no version {version}; it has the versions {sorted_names(folders)}"
                 + (f", and holds {held}" if held else "")
             )
@@ -370,7 +336,7 @@ def _require_undamaged(folder: Path, consequence: str) -> None:
     except MissingManifestError:
         return  # published by other tools
     except ManifestError as error:
-        raise RegistryError(f"{error}; {consequence}") from error
+        raise ModelFolderError(f"{error}; {consequence}") from error
 
 
 def _remove(folder: Path) -> None:

@@ -39,31 +39,26 @@ _LITERT_FILES = {
 _IMPORT = re.compile(r'from "\./')
 
 
-class StandaloneError(ModelFolderError):
-    """A model that cannot be exported as a page; the message says why."""
-
-
 def standalone_page(folder: Path) -> str:
     """The page for a version of a model by its folder, such as models/cnn/3.
 
-    Raises:
-        StandaloneError: the model takes no image or has no edge.tflite, or LiteRT for browsers is
-            not installed.
+    Raises ModelFolderError if the model takes no image or has no edge.tflite, or LiteRT for
+    browsers is not installed.
     """
     version = litert_version()
     if not version:
-        raise StandaloneError(f"LiteRT for browsers is not installed: {HOW_TO_GET_LITERT}")
+        raise ModelFolderError(f"LiteRT for browsers is not installed: {HOW_TO_GET_LITERT}")
     try:
         contract = Contract.from_json(read_text(folder / CONTRACT_FILE))
     except (ContractError, OSError) as error:
-        raise StandaloneError(f"{folder}: no contract can be read: {error}") from error
+        raise ModelFolderError(f"{folder}: no contract can be read: {error}") from error
     name = f"{contract.model} version {contract.version}"
     if not isinstance(contract.input, ImageInput) or contract.task != "classification":
-        raise StandaloneError(f"{name} does not classify images, which the page is for")
+        raise ModelFolderError(f"{name} does not classify images, which the page is for")
     try:
         model = (folder / EDGE_FILE).read_bytes()
     except FileNotFoundError as error:
-        raise StandaloneError(
+        raise ModelFolderError(
             f"{name} has no {EDGE_FILE}: LiteRT cannot run it, or another tool exported it"
         ) from error
     files = {id_: (LITERT / file).read_bytes() for id_, file in _LITERT_FILES.items()}

@@ -56,10 +56,6 @@ from rockstar_serving.model_server.object_store import (
 _FILE = "file://"
 
 
-class TransferError(ModelFolderError):
-    """A version cannot be moved; the message says why, and what to do."""
-
-
 @dataclass(frozen=True)
 class Moved:
     """A version at its place, a folder, URL or image; `new`: any of it was not there before."""
@@ -105,7 +101,7 @@ def push(
         return Moved(model, number, str(image), manifest, new)
     place = _place(destination)
     if numbered(place.folders("")):
-        raise TransferError(f"{destination} is a model: name the folder that holds it")
+        raise ModelFolderError(f"{destination} is a model: name the folder that holds it")
     if isinstance(place, _Bucket):
         with _Folder(folder).explained():
             new = place.push(folder, manifest, model, number)
@@ -138,14 +134,14 @@ def pull(source: str, models: Path, *, label: str | None = None) -> Moved:
         place, model, number, name = _find(source)
         document = place.read(f"{model}/{name}/{MANIFEST_FILE}")
         if document is None:
-            raise TransferError(
+            raise ModelFolderError(
                 f"{source}: version {number} has no {MANIFEST_FILE} to check its files with: it is "
                 "still being copied, or was not published by rockstar"
             )
         try:
             manifest = parse_manifest(document, f"{source}: {MANIFEST_FILE}")
         except ManifestError as error:
-            raise TransferError(str(error)) from error
+            raise ModelFolderError(str(error)) from error
         moved = _install(models, model, number, manifest, place, name)
     if label is not None:
         registry.promote(models, moved.model, moved.version, label)
@@ -160,11 +156,11 @@ class _Folder:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise a TransferError for an OSError in this context."""
+        """Raise a ModelFolderError for an OSError in this context."""
         try:
             yield
         except OSError as error:
-            raise TransferError(f"{error.filename or self.path}: {error.strerror}") from error
+            raise ModelFolderError(f"{error.filename or self.path}: {error.strerror}") from error
 
     def folders(self, path: str) -> list[str]:
         """The names of the folders in a folder; none if there is no such folder."""
@@ -202,7 +198,7 @@ class _Bucket:
         try:
             yield
         except StorageError as error:
-            raise TransferError(f"{self.url}: {error}") from error
+            raise ModelFolderError(f"{self.url}: {error}") from error
 
     def folders(self, path: str) -> list[str]:
         """The names of the folders in a folder."""
@@ -227,7 +223,7 @@ class _Bucket:
             there = {stored.name for stored in self._store.objects(version)}
             document = (folder / MANIFEST_FILE).read_bytes()
             if MANIFEST_FILE not in there and there:
-                raise TransferError(
+                raise ModelFolderError(
                     f"{self.url} has files of {model} version {number} without a {MANIFEST_FILE} "
                     "to compare them with: remove them, or push under another number"
                 )
@@ -247,7 +243,7 @@ class _Bucket:
                 new = True
                 self._store.write(path, folder / name)
                 if self._sha256(path) != sent:
-                    raise TransferError(f"{self.url}/{path} is not what was sent: push again")
+                    raise ModelFolderError(f"{self.url}/{path} is not what was sent: push again")
         return new
 
     def _sha256(self, path: str) -> str:
@@ -274,7 +270,7 @@ class _Bucket:
                 try:
                     self._store.write(file, (folder / file).read_bytes(), replaces=tag)
                 except ChangedError as error:
-                    raise TransferError(
+                    raise ModelFolderError(
                         f"{self.url}: labels were changed by somebody else meanwhile, so {label} "
                         "has not moved: run the command again"
                     ) from error
@@ -285,7 +281,7 @@ def _place(name: str) -> _Folder | _Bucket:
     if "://" in name and not name.startswith(_FILE):
         if name.partition("://")[0] not in SCHEMES:
             schemes = ", ".join(f"{scheme}://" for scheme in ("oci", *SCHEMES))
-            raise TransferError(f"{name}: expected a folder or a URL that begins with {schemes}")
+            raise ModelFolderError(f"{name}: expected a folder or a URL that begins with {schemes}")
         return _Bucket(name)
     return _Folder(Path(name.removeprefix(_FILE)))
 
@@ -302,14 +298,14 @@ def _find(source: str) -> tuple[_Folder | _Bucket, str, int, str]:
     place = _place(models or ".") if model and not models.endswith(":/") else None
     versions = numbered(place.folders(model)) if place else {}
     if place is None or not versions:
-        raise TransferError(
+        raise ModelFolderError(
             f"{source} does not exist: expected MODEL, MODEL/VERSION or MODEL/LABEL in a folder of "
             "models, such as models/cnn/3"
         )
     labels = _labels(place, model)
     number = int(last) if last.isdigit() else labels.get(last, -1)
     if number not in versions:
-        raise TransferError(
+        raise ModelFolderError(
             f"{source} does not exist: {parent} has the versions "
             f"{registry.sorted_names(versions)} and the labels "
             f"{registry.sorted_names(labels) or '(none)'}"
@@ -346,7 +342,7 @@ def _pull_image(image: oci.Reference, models: Path) -> Moved:
         oci.unpack(image, layers, folder)
         versions = served_versions(folder)
         if len(versions) != 1:
-            raise TransferError(
+            raise ModelFolderError(
                 f"{image}: expected /models/VERSION with one version in it, got "
                 f"{registry.sorted_names(versions) or 'none'}"
             )
@@ -375,8 +371,8 @@ def _is_there(base: Path, number: int, manifest: Manifest) -> bool:
     return True
 
 
-def _other_content(place: object) -> TransferError:
-    return TransferError(
+def _other_content(place: object) -> ModelFolderError:
+    return ModelFolderError(
         f"{place} exists and has another content: publish yours under another number"
     )
 
@@ -385,4 +381,4 @@ def _checked(folder: Path) -> Manifest:
     try:
         return check_manifest(folder)
     except ManifestError as error:
-        raise TransferError(str(error)) from error
+        raise ModelFolderError(str(error)) from error

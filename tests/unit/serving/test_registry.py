@@ -3,9 +3,8 @@
 import pytest
 
 from rockstar_contract.version_folders import held_versions, served_versions
-from rockstar_serving.model_folder import edit_labels, read_labels
+from rockstar_serving.model_folder import ModelFolderError, edit_labels, read_labels
 from rockstar_serving.registry import (
-    RegistryError,
     dangling_labels,
     list_versions,
     promote,
@@ -63,7 +62,7 @@ def test_a_label_moves_and_goes_back_step_by_step(models):
     assert rollback(models, "cnn", "stable") == (3, 2)
     assert rollback(models, "cnn", "stable") == (2, 1)
     assert stable(models) == 1
-    with pytest.raises(RegistryError, match=r"before version 1; .* 1, 2, 3, 10: rockstar"):
+    with pytest.raises(ModelFolderError, match=r"before version 1; .* 1, 2, 3, 10: rockstar"):
         rollback(models, "cnn", "stable")
     assert stable(models) == 1
 
@@ -101,7 +100,9 @@ def test_a_crash_between_the_two_files_costs_nothing(models):
 
 def test_a_damaged_version_gets_no_label(models):
     (models / "cnn" / "2" / "model.tflite").write_bytes(b"y" * 2048)
-    with pytest.raises(RegistryError, match=r"model\.tflite has another content; it gets no label"):
+    with pytest.raises(
+        ModelFolderError, match=r"model\.tflite has another content; it gets no label"
+    ):
         promote(models, "cnn", 2, "stable")
     assert stable(models) is None
 
@@ -123,7 +124,7 @@ def test_a_version_that_was_published_elsewhere_may_have_a_label(models):
     ],
 )
 def test_labels_that_cannot_be_given(models, arguments, message):
-    with pytest.raises(RegistryError, match=message):
+    with pytest.raises(ModelFolderError, match=message):
         promote(models, *arguments)
     assert not (models / "models.config").exists()
 
@@ -139,7 +140,7 @@ def test_labels_that_cannot_be_given(models, arguments, message):
 )
 def test_labels_that_cannot_go_back(models, arguments, message):
     promote(models, "cnn", 1, "stable")
-    with pytest.raises(RegistryError, match=message):
+    with pytest.raises(ModelFolderError, match=message):
         rollback(models, *arguments)
 
 
@@ -163,9 +164,9 @@ def test_leftovers_of_a_killed_prune_are_removed(models):
 
 
 def test_the_newest_version_always_stays(models):
-    with pytest.raises(RegistryError, match="keep: expected at least 1, got 0"):
+    with pytest.raises(ModelFolderError, match="keep: expected at least 1, got 0"):
         prune(models, "cnn", 0)
-    with pytest.raises(RegistryError, match="holds no model rnn"):
+    with pytest.raises(ModelFolderError, match="holds no model rnn"):
         prune(models, "rnn", 1)
 
 
@@ -207,7 +208,9 @@ def test_rollback_holds_newer_versions_with_any_policy(three):
     assert not (three / "models.config").exists()
     assert restore(three, "cnn").held == (2,)
     assert (served(three), [*held_versions(three / "cnn")]) == ([1], [2, 3])
-    with pytest.raises(RegistryError, match="has only version 1, and none to go back to; it holds"):
+    with pytest.raises(
+        ModelFolderError, match="has only version 1, and none to go back to; it holds"
+    ):
         restore(three, "cnn")
 
 
@@ -235,7 +238,7 @@ def test_a_choice_of_versions_by_number_goes_back_too(three):
 
 def test_rollback_rejects_a_damaged_version(three):
     (three / "cnn" / "2" / "model.tflite").write_bytes(b"y")
-    with pytest.raises(RegistryError, match="it cannot be restored"):
+    with pytest.raises(ModelFolderError, match="it cannot be restored"):
         restore(three, "cnn")
     assert served(three) == [1, 2, 3]
 
@@ -274,7 +277,9 @@ def test_a_removed_version_leaves_nothing_and_its_number_does_not_come_again(thr
 
 def test_a_version_with_a_label_is_not_removed(three):
     promote(three, "cnn", 2, "stable")
-    with pytest.raises(RegistryError, match="version 2 has the label stable: give it to another"):
+    with pytest.raises(
+        ModelFolderError, match="version 2 has the label stable: give it to another"
+    ):
         unpublish(three, "cnn", 2)
 
 
@@ -285,7 +290,7 @@ def test_held_and_last_versions_can_be_removed(three):
     assert unpublish(three, "cnn", 1)
     assert not unpublish(three, "cnn", 2)
     add_version(three, "cnn", 4)
-    with pytest.raises(RegistryError, match="no version 9"):
+    with pytest.raises(ModelFolderError, match="no version 9"):
         unpublish(three, "cnn", 9)
 
 
