@@ -6,9 +6,9 @@ YAML parser. Code adds what depends on the settings, and variants that would be 
 """
 
 import copy
-import importlib.util
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -47,7 +47,7 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
 
     `models` are the names and aliases of the models that the caller may use.
     """
-    described: Json = orjson.loads(_text())
+    described: Json = orjson.loads(Path(__file__).with_name("openapi.json").read_bytes())
     described["info"]["version"] = installed_version()
     described["servers"] = [{"url": root or "/"}]
     keyed = bool(config.api_keys_file or config.api_keys)
@@ -72,11 +72,6 @@ def document(config: GatewayConfig, models: Sequence[str], root: str) -> Json:
 def _document_text(config: GatewayConfig, models: tuple[str, ...], root: str) -> bytes:
     described = document(config, models, root)
     return orjson.dumps(described, option=orjson.OPT_APPEND_NEWLINE)
-
-
-@cache
-def _text() -> bytes:
-    return Path(__file__).with_name("openapi.json").read_bytes()
 
 
 def _insert_settings(described: Json, config: GatewayConfig, models: Sequence[str]) -> None:
@@ -157,16 +152,7 @@ def _page() -> str:
 def _swagger_ui(name: str) -> Response:
     if name not in _SWAGGER_UI:
         raise NotFound
-    return send_from_directory(_swagger_ui_folder(), name)
-
-
-@cache
-def _swagger_ui_folder() -> Path:
-    """The package's folder of files; the package is not imported."""
-    spec = importlib.util.find_spec("flask_swagger_ui")
-    if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError("the package flask-swagger-ui is not installed")
-    return Path(spec.submodule_search_locations[0]) / "dist"
+    return send_from_directory(str(files("flask_swagger_ui") / "dist"), name)
 
 
 API = Api("docs", _blueprint, unlimited=True, headers=PAGE_HEADERS)
