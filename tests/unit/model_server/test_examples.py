@@ -177,12 +177,6 @@ def test_methods_are_checked_if_configured(ask, signature, kind, wanted, was):
     assert message == f"Expected {kind} signature method_name to be {wanted}. Was: {was}"
 
 
-def test_signatures_of_the_right_method_pass_the_check() -> None:
-    engine = ExamplesEngine()
-    assert classify(engine, ExamplesQuery(TWO), check_method=True).labels
-    assert len(regress(engine, ExamplesQuery(TWO, "regress"), check_method=True).values) == 2
-
-
 CLASSIFY = inference_task("m", CLASSIFY_METHOD)
 
 

@@ -6,9 +6,7 @@ import pytest
 
 from rockstar_serving.model_server.batching_parameters import QueueParameters
 from rockstar_serving.model_server.flags import PROGRAM, FlagParser, server_options
-from rockstar_serving.model_server.models.config import ConfigError
 from rockstar_serving.model_server.options import (
-    ANY_PORT,
     EngineOptions,
     GrpcOptions,
     LoadOptions,
@@ -63,11 +61,6 @@ def test_the_command_line_of_the_container() -> None:
     options = parse_flags(flags.split())
     assert (options.grpc.port, options.rest.port) == (8500, 8501)
     assert (options.grpc.threads, options.engine.intra_op_threads) == (3, 2)
-
-
-def test_ports_off_and_automatic() -> None:
-    options = parse_flags([MODEL, "--port=0", "--rest_api_port=auto"])
-    assert (options.grpc.port, options.rest.port) == (None, ANY_PORT)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +173,6 @@ def test_grpc_flags() -> None:
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_an_ipv6_host(host: str) -> None:
     assert parse_flags([MODEL, f"--host={host}"]).host == "::1"
-
-
-def test_the_last_one_counts() -> None:
-    assert parse_flags([MODEL, "--port=1", "--port=2"]).grpc.port == 2
 
 
 def test_flags_without_effect_get_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -330,12 +319,6 @@ def test_batching_without_a_file() -> None:
     assert batching.parameters.thread_pool_name == "model_server_batch_threads"
 
 
-def test_batching_with_a_file(file: Path) -> None:
-    flags = [MODEL, "--enable_batching=true", f"--batching_parameters_file={file}"]
-    batching = parse_flags(flags).batching
-    assert (batching.parameters.queue.max_batch_size, batching.parameters.threads) == (8, 3)
-
-
 def test_batching_per_model(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     flags = [MODEL, "--enable_batching", f"--batching_parameters_file={file}"]
     with caplog.at_level("INFO"):
@@ -358,12 +341,6 @@ def test_a_batching_file_without_batching(file: Path, capsys: pytest.CaptureFixt
         "model_server: server_options.batching_parameters_file is set without setting "
         "server_options.enable_batching to true."
     )
-
-
-def test_a_wrong_batching_file(file: Path) -> None:
-    file.write_text("max_batch_size: 8")
-    with pytest.raises(ConfigError, match=r"max_batch_size \{ value: 128 \}"):
-        parse_flags([MODEL, "--enable_batching", f"--batching_parameters_file={file}"])
 
 
 SWITCHES = """

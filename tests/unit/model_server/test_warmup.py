@@ -180,20 +180,6 @@ def test_kinds_that_tensorflow_serving_passes_over(warm, caplog):
     ]
 
 
-def test_requests_with_examples_are_replayed(tmp_path: Path) -> None:
-    engine = ExamplesEngine()
-    write_records(
-        tmp_path,
-        [
-            examples_log("classify_log", "scores"),
-            examples_log("regress_log", "regress"),
-            multi_inference_log(("", CLASSIFY_METHOD), ("regress", REGRESS_METHOD)),
-        ],
-    )
-    warm_up(engine, VERSION, tmp_path)
-    assert engine.runs == ["scores", "regress", "serving_default", "regress"]
-
-
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

@@ -96,16 +96,6 @@ def test_requests_that_differ_are_not_mixed() -> None:
         assert list(waiting[5].result()) == ["first", "y"]
 
 
-def test_strings_and_several_inputs() -> None:
-    with Bench(held=True) as bench:
-        first = bench.wait_in_queue("join", left=texts(b"a", b"b"), right=texts(b"1", b"2"))
-        second = bench.wait_in_queue("join", right=texts(b"3"), left=texts(b"c"))
-        bench.inner.open.set()
-        assert first.result(30)["text"].tolist() == [b"a1", b"b2"]
-        assert second.result(30)["text"].tolist() == [b"c3"]
-        assert bench.inner.sizes == [1, 3]
-
-
 def test_a_full_queue_refuses() -> None:
     parameters = sized(2, max_enqueued_batches=2)
     with Bench(parameters, held=True) as bench:
@@ -121,15 +111,6 @@ def test_a_full_queue_refuses() -> None:
         assert [answer(each) for each in waiting] == [[[2 * n, 2 * n]] for n in range(4)]
         assert answer(other) == [[12, 12]]
         assert answer(bench.call("double", x=rows(7))) == [[14, 14]]
-
-
-def test_a_bad_request_fails_alone() -> None:
-    with Bench(held=True) as bench:
-        waiting = [bench.wait_in_queue(x=rows(n)) for n in (1, np.nan, 3)]
-        bench.inner.open.set()
-        assert refusal(waiting[1]) == (Code.INVALID_ARGUMENT, "x is not a number")
-        assert (answer(waiting[0]), answer(waiting[2])) == ([[2, 2]], [[6, 6]])
-        assert bench.inner.sizes == [1, 3, 1, 1, 1]
 
 
 def test_a_bad_request_alone_fails_once() -> None:
@@ -149,13 +130,6 @@ def test_queues_are_served_in_turn() -> None:
         assert [name for name, _ in bench.inner.runs] == [
             *("double", "double", "total", "double", "double")
         ]
-
-
-def test_a_failing_observer_does_not_block_requests() -> None:
-    observer = Mock(**{"processed_batch_size.side_effect": RuntimeError("no disk")})
-    with Bench(observer=observer) as bench:
-        error = bench.call("double", x=rows(1)).exception(30)
-        assert isinstance(error, RuntimeError)
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,6 @@ def test_a_request_larger_than_the_room_that_is_left_is_refused() -> None:
         assert refusal(bench.call("double", x=rows(*range(9))))[0] == Code.INVALID_ARGUMENT
 
 
-def test_one_bad_part_fails_a_large_request() -> None:
-    with Bench(SPLITTING) as bench:
-        large = bench.call("double", x=rows(1, 2, 3, 4, np.nan))
-        assert refusal(large) == (Code.INVALID_ARGUMENT, "x is not a number")
-
-
 def test_queued_requests_leave_at_the_deadline_and_never_run() -> None:
     with Bench(held=True) as bench:
         hasty = bench.wait_in_queue(x=rows(1), deadline=Deadline.after(0.05))

@@ -314,30 +314,6 @@ def test_an_interpreter_that_ran_on_the_same_shapes_comes_first() -> None:
     assert len(made) == 3
 
 
-def test_one_interpreter_has_shapes_for_each_signature() -> None:
-    lending, made = pool()
-    use(lending, 1, "s")
-    use(lending, 5, "t")
-    assert made[0].shapes == {"s": ((1, 2),), "t": ((5, 2),)}
-
-
-def test_of_other_shapes_the_one_that_is_idle_for_longest_is_resized() -> None:
-    lending, made = pool(for_shapes=2)
-    first, second = use(lending, 1), use(lending, 2)
-    use(lending, 1)
-    assert use(lending, 3) is second
-    assert use(lending, 4) is first
-    assert len(made) == 2
-
-
-def test_one_that_is_lent_is_not_lent_again() -> None:
-    lending, made = pool()
-    first = lending.take("s", ((1, 2),), NO_DEADLINE)
-    second = lending.take("s", ((1, 2),), NO_DEADLINE)
-    assert first is not second
-    assert len(made) == 2
-
-
 def test_callers_wait_when_all_are_in_use() -> None:
     lending, made = pool(at_once=1)
     first = lending.take("s", ((1, 2),), NO_DEADLINE)

@@ -13,7 +13,7 @@ import pytest
 from rockstar_serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
 from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.models.config import All, Latest, ModelConfig, Specific
-from rockstar_serving.model_server.models.manager import Labels, Manager, StartError
+from rockstar_serving.model_server.models.manager import Manager, StartError
 from rockstar_serving.model_server.models.servables import State
 from rockstar_serving.model_server.options import LoadOptions
 from tests.fake_engine import FakeEngine, FakeLoader, add_version, refusal, running
@@ -373,21 +373,7 @@ def test_a_label_that_moves_while_its_version_is_unloaded_is_read_again(tmp_path
             assert servable.id.version == 2
 
 
-def assign(labels: Labels, *available: int, **versions: int) -> None:
-    configs = [ModelConfig("m", Path("/m"), labels=versions)]
-    labels.assign(configs, lambda model: available if model == "m" else ())
-
-
-def test_with_the_flag_a_new_label_may_stand_for_any_version() -> None:
-    labels = Labels(allow_unavailable=True)
-    assign(labels, stable=1)
-    assign(labels, stable=1, canary=2)
-    assert labels.version("m", "canary") == 2
-
-
-def test_even_with_the_flag_a_label_does_not_move_to_an_unavailable_version() -> None:
-    labels = Labels(allow_unavailable=True)
-    assign(labels, stable=1)
-    assert refusal(assign, labels, 1, stable=2)[0] == Code.FAILED_PRECONDITION
-    assign(labels, 2, stable=2)
-    assert labels.version("m", "stable") == 2
+def test_even_with_the_flag_a_label_does_not_move_to_an_unavailable_version(manager, tmp_path):
+    moved = ModelConfig("m", tmp_path / "m", All(), {"stable": 3})
+    assert refusal(manager.reload, [moved])[0] == Code.FAILED_PRECONDITION
+    assert served(manager, "m", label="stable") == 1

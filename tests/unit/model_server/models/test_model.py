@@ -323,24 +323,6 @@ def test_a_missing_chosen_version_is_logged_once(base_path, caplog):
     ]
 
 
-@pytest.mark.parametrize(
-    ("versions", "policy", "reason"),
-    [
-        (None, Latest(), "the base path cannot be read: No such file or directory"),
-        ([], Latest(), "no version folder, such as 1, in the base path"),
-        ([1], Specific(frozenset({2})), "its policy matches none of the versions [1]"),
-    ],
-)
-def test_diagnosis_names_model_path_and_reason(base_path, versions, policy, reason):
-    if versions is not None:
-        base_path.mkdir()
-        for version in versions:
-            add_version(base_path, version)
-    model, _ = started(base_path, [], policy)
-    assert model.outlook != Outlook.BUSY
-    assert model.diagnose() == f"model 'm' ({base_path}): {reason}"
-
-
 def test_diagnosis_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     base_path.mkdir()
     (base_path / "saved_model.pb").touch()
@@ -348,14 +330,6 @@ def test_diagnosis_of_a_base_path_that_is_a_version(base_path: Path) -> None:
     assert model.diagnose().endswith(
         "no version folder, such as 1, in the base path: it holds a model itself, which belongs in "
         "a folder below it"
-    )
-
-
-def test_diagnosis_of_broken_versions(base_path: Path) -> None:
-    add_version(base_path, 1, ok=False)
-    model, _ = started(base_path, [])
-    assert model.diagnose() == (
-        f"model 'm' ({base_path}): no version loads: version 1: {base_path}/1/ok is missing"
     )
 
 
@@ -380,21 +354,6 @@ def plan(policy: VersionPolicy, found: set[int], serving: set[int], **readiness:
 def test_a_version_that_will_soon_be_ready_keeps_its_place() -> None:
     assert plan(Latest(), {1, 2}, set(), v1=READY, v2=SOON) == Plan(awaited=(2,))
     assert plan(Latest(), {1, 2}, {1}, v2=SOON) == Plan(awaited=(2,))
-
-
-def test_one_that_is_not_leaves_it_to_the_next() -> None:
-    assert plan(Latest(), {1, 2}, set(), v1=READY, v2=NOT_READY) == Plan(load=(1,))
-    assert plan(Latest(), {1, 2}, {1}, v2=NOT_READY) == Plan()
-
-
-def test_the_highest_is_loaded_first() -> None:
-    assert plan(All(), {1, 2, 3}, {2}, v1=READY, v3=READY) == Plan(load=(3, 1))
-
-
-def test_other_versions_are_unloaded_once_all_chosen_ones_are_served() -> None:
-    assert plan(Latest(2), {1, 2, 3}, {1, 2}, v3=READY) == Plan(load=(3,))
-    assert plan(Latest(2), {1, 2, 3}, {1, 2, 3}) == Plan(unload=(1,))
-    assert plan(Latest(), set(), {1}) == Plan(unload=(1,))
 
 
 @given(policies, numbers, numbers, numbers, numbers, numbers)
