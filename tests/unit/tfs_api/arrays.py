@@ -16,6 +16,8 @@ SHAPES = stnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 STRINGS = st.binary(max_size=5)
 
 quick = settings(max_examples=30)
+# For tests that draw a dtype.
+thorough = settings(max_examples=200)
 
 
 def arrays(

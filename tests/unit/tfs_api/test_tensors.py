@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.tfs_api.arrays import DTYPES, arrays, quick, same
+from tests.unit.tfs_api.arrays import DTYPES, arrays, same, thorough
 from tfs_api.messages.tensor_pb2 import DT_BOOL, DT_FLOAT, DT_INT64, DT_STRING, TensorProto
 from tfs_api.tensors import shape_proto, to_array, to_proto, wire_type
 
@@ -34,25 +34,15 @@ def parsed_by_tensorflow(proto: TensorProto) -> Any:
     return np.array(value, object) if isinstance(value, bytes) else value
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("as_content", [False, True], ids=["typed", "content"])
-@quick
-@given(data=st.data())
-def test_round_trip_and_conversion_by_tensorflow(
-    dtype: np.dtype[Any], as_content: bool, data: st.DataObject
-) -> None:
-    array = data.draw(arrays(dtype))
-    proto = to_proto(array, as_content=as_content)
-    same(to_array(TensorProto.FromString(proto.SerializeToString())), array)
-    same(parsed_by_tensorflow(proto), array)
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@quick
-@given(data=st.data())
-def test_tensors_of_tensorflow_are_converted(dtype: np.dtype[Any], data: st.DataObject) -> None:
-    array = data.draw(arrays(dtype))
-    theirs = tf.make_tensor_proto(array, dtype=int(wire_type(dtype).number), shape=array.shape)
+@thorough
+@given(array=st.sampled_from(DTYPES).flatmap(arrays))
+def test_round_trip_and_conversion_by_tensorflow(array: Any) -> None:
+    for as_content in (False, True):
+        proto = to_proto(array, as_content=as_content)
+        same(to_array(TensorProto.FromString(proto.SerializeToString())), array)
+        same(parsed_by_tensorflow(proto), array)
+    number = int(wire_type(array.dtype).number)
+    theirs = tf.make_tensor_proto(array, dtype=number, shape=array.shape)
     same(to_array(TensorProto.FromString(theirs.SerializeToString())), array)
 
 
@@ -88,9 +78,8 @@ def test_short_lists_of_values_are_filled_as_in_tensorflow() -> None:
     assert to_array(text).tolist() == [b"ends in \0"] * 2
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@quick
-@given(data=st.data())
+@thorough
+@given(dtype=st.sampled_from(DTYPES), data=st.data())
 def test_any_short_list_of_values_is_filled_as_in_tensorflow(
     dtype: np.dtype[Any], data: st.DataObject
 ) -> None:
