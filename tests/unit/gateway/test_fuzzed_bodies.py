@@ -110,7 +110,7 @@ def predict(http, model, body, content_type):
     return response
 
 
-@given(MODELS, damaged(list(images())))
+@given(MODELS, st.deferred(lambda: damaged(list(images()))))
 @settings(max_examples=250)
 def test_images(shared_http, model, body):
     predict(shared_http, model, body, "image/png")

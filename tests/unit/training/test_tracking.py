@@ -16,7 +16,6 @@ from tests.images import png
 from tests.ports import free_ports
 from tests.unit.training.small_data import write_shades
 
-mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 CONFIG = config_for("logistic", name="shades", epochs=3)
 
@@ -29,6 +28,7 @@ def uri(tmp_path_factory):
 @pytest.fixture
 def client(uri, tmp_path, monkeypatch):
     """MLflow's client, in a folder of its own, as artifacts are written to the current one."""
+    mlflow = pytest.importorskip("mlflow")  # not above: each process would import it
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rockstar_training.tracking._SECONDS", 0)
     monkeypatch.setattr("rockstar_training.tracking._SHARE", 1e9)
@@ -41,6 +41,8 @@ def epochs(*numbers):
 
 @pytest.mark.slow
 def test_a_training_is_logged_and_its_version_registered(client, uri, tmp_path):
+    import mlflow
+
     data = write_shades(tmp_path / "images", 30)
     config = config_for("logistic", name="shades", data=data, epochs=2, image_size=8)
     result = train_and_evaluate(config, tmp_path, mlflow=uri)
