@@ -13,6 +13,7 @@ from rockstar_client import GrpcClient, HttpClient, InvalidRequestError
 from rockstar_contract.contract import Contract, TensorInput, TensorSpec, utc_now
 from rockstar_training.export import export
 from rockstar_training.tensorflow_setup import tf
+from tests.command_line import invoke
 from tests.end_to_end.conftest import Service, rockstar
 from tests.litert_models import without_a_constant
 from tests.model_fixtures import toy_model, write_version
@@ -126,7 +127,7 @@ def test_a_label_moves_while_it_is_served(start_service, models, publish):
         return predict(service, f"good{query}").json().get("version")
 
     for number in (1, 2):
-        assert rockstar("promote", "good", str(number), f"--models={models}").returncode == 0
+        assert invoke("promote", "good", str(number), f"--models={models}").exit_code == 0
         until(lambda number=number: version("?label=stable") == number, what=f"label {number}")
     assert version("") == 2
 
@@ -139,13 +140,13 @@ def test_rollback_promote_and_unpublish_while_serving(start_service, models, pub
         return {predict(service, "good").json().get("version") for _ in range(8)}
 
     assert versions() == {2}
-    assert rockstar("rollback", "good", f"--models={models}").returncode == 0
+    assert invoke("rollback", "good", f"--models={models}").exit_code == 0
     until(lambda: versions() == {1}, what="version 1")
-    assert rockstar("promote", "good", "2", f"--models={models}").returncode == 0
+    assert invoke("promote", "good", "2", f"--models={models}").exit_code == 0
     until(lambda: versions() == {2}, what="version 2 again")
-    assert rockstar("rollback", "good", f"--models={models}").returncode == 0
+    assert invoke("rollback", "good", f"--models={models}").exit_code == 0
     until(lambda: versions() == {1}, what="version 1 again")
-    assert rockstar("unpublish", "good", "2", f"--models={models}").returncode == 0
+    assert invoke("unpublish", "good", "2", f"--models={models}").exit_code == 0
     assert versions() == {1}
 
 
@@ -195,7 +196,7 @@ def test_tensors_by_name_in_and_out(start_service, tmp_path):
 def test_labels_are_served_from_a_folder_that_was_moved(start_service, tmp_path):
     for seed in (0, 1):
         export(*plain_model(seed), draft(), golden(), tmp_path / "models")
-    assert rockstar("promote", "toy", "1", f"--models={tmp_path / 'models'}").returncode == 0
+    assert invoke("promote", "toy", "1", f"--models={tmp_path / 'models'}").exit_code == 0
     # Labels come from the file, paths do not.
     service = start_service((tmp_path / "models").rename(tmp_path / "moved"))
 
@@ -212,7 +213,7 @@ def test_labels_are_served_from_a_folder_that_was_moved(start_service, tmp_path)
 def test_an_unreadable_models_config(tmp_path):
     (tmp_path / "toy" / "1").mkdir(parents=True)
     (tmp_path / "models.config").write_text("{")
-    said = rockstar("serve", f"--models={tmp_path}")
-    assert said.returncode == 1
+    said = invoke("serve", f"--models={tmp_path}")
+    assert said.exit_code == 1
     assert "is not in the text format of ModelServerConfig" in said.stderr
     assert "Traceback" not in said.stderr

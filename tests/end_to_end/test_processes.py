@@ -21,6 +21,7 @@ from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
 from rockstar_training.config import CLASSIFIERS
 from rockstar_training.datasets import load
+from tests.command_line import invoke, invoke_json
 from tests.end_to_end.conftest import ROOT, rockstar
 from tests.end_to_end.heldout import held_out
 from tests.images import png
@@ -263,9 +264,9 @@ def test_predict_prints_predictions(service, tmp_path):
             env=os.environ | {"ROCKSTAR_URL": service.http},
         )
     assert piped.stdout.split()[:2] == ["-", "0"]
-    direct = rockstar("predict", "--grpc", service.grpc, "--model", "cnn", str(first), str(second))
+    direct = invoke("predict", "--grpc", service.grpc, "--model", "cnn", first, second)
     assert direct.stdout == done.stdout
-    document = json.loads(rockstar("predict", "--url", service.http, "--model", "cnn", "--json", str(first)).stdout)  # fmt: skip
+    document = invoke_json("predict", "--url", service.http, "--model", "cnn", first)
     assert document["predictions"][0]["label"] == "0"
 
 
@@ -280,21 +281,20 @@ def test_predict_errors(service, tmp_path):
         (["--model", "cnn", "--version", "9", str(image)], "cnn has no version 9; available: 1"),
         ([str(image)], "--model cnn | logistic | mlp"),
     ]:
-        done = rockstar("predict", "--url", service.http, *arguments)
-        assert done.returncode != 0
+        done = invoke("predict", "--url", service.http, *arguments)
+        assert done.exit_code != 0
         assert naming in done.stderr
         assert "Traceback" not in done.stderr
-    other = rockstar("predict", "--url", f"http://{service.rest}", "--model", "cnn", str(image))
+    other = invoke("predict", "--url", f"http://{service.rest}", "--model", "cnn", str(image))
     assert "is that a RockstarTF gateway?" in other.stderr
-    no_scheme = rockstar("predict", "--url", "127.0.0.1:8080", "--model", "cnn", str(image))
+    no_scheme = invoke("predict", "--url", "127.0.0.1:8080", "--model", "cnn", str(image))
     assert "try http://127.0.0.1:8080" in no_scheme.stderr
     tls = service.http.replace("http", "https")
     assert (
-        "does not speak TLS"
-        in rockstar("predict", "--url", tls, "--model", "cnn", str(image)).stderr
+        "does not speak TLS" in invoke("predict", "--url", tls, "--model", "cnn", str(image)).stderr
     )
-    nobody = rockstar("predict", "--grpc", "127.0.0.1:1", "--model", "cnn", str(image))
-    assert nobody.returncode == 3
+    nobody = invoke("predict", "--grpc", "127.0.0.1:1", "--model", "cnn", str(image))
+    assert nobody.exit_code == 3
     assert "127.0.0.1:1" in nobody.stderr
 
 
@@ -328,7 +328,7 @@ def test_many_predictions_are_those_of_training(service, trained_models, tmp_pat
         assert {row["label"] for row, same in zip(rows, sure, strict=True) if not same} <= {""}
         assert [float(row["score"]) for row in rows] == pytest.approx(scores, abs=1e-5)
     for wrong in (["--model", "nose"], ["--model", "cnn", "--version", "9"], []):
-        done = rockstar("predict", "--url", service.http, *wrong, str(images), "-o", str(tmp_path / "no.csv"))  # fmt: skip
-        assert done.returncode == 1
+        done = invoke("predict", "--url", service.http, *wrong, str(images), "-o", str(tmp_path / "no.csv"))  # fmt: skip
+        assert done.exit_code == 1
         assert "cnn" in done.stderr
     assert not list(tmp_path.glob("no*"))

@@ -9,7 +9,7 @@ import requests
 from rockstar_client.errors import InvalidRequestError
 from rockstar_client.grpc import GrpcClient
 from rockstar_client.http import HttpClient
-from tests.end_to_end.conftest import rockstar
+from tests.command_line import invoke
 from tests.images import png, stroke
 from tests.model_fixtures import write_linear
 from tests.table_models import ROW, regression, table_classifier
@@ -79,80 +79,77 @@ def test_predict_takes_csv_files(service, tmp_path):
     file, image = tmp_path / "rows.csv", tmp_path / "a.png"
     file.write_text(CSV)
     image.write_bytes(png(stroke()))
-    done = rockstar("predict", "--url", service.http, "--model", "price", str(file))
+    done = invoke("predict", "--url", service.http, "--model", "price", str(file))
     assert done.stderr == ""
     assert [line.split() for line in done.stdout.splitlines()] == [
         [f"{file}:{row}", f"{value:g}"] for row, value in enumerate(VALUES, start=1)
     ]
-    direct = rockstar("predict", "--grpc", service.grpc, "--model", "price", str(file))
+    direct = invoke("predict", "--grpc", service.grpc, "--model", "price", str(file))
     assert direct.stdout == done.stdout
-    document = json.loads(rockstar("predict", "--url", service.http, "--model", "price", "--json", str(file)).stdout)  # fmt: skip
+    document = json.loads(invoke("predict", "--url", service.http, "--model", "price", "--json", str(file)).stdout)  # fmt: skip
     assert document["predictions"] == [{"value": value} for value in VALUES]
-    done = rockstar("predict", "--url", service.http, "--model", "species", str(file))
+    done = invoke("predict", "--url", service.http, "--model", "species", str(file))
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["zero", "one", "three"]
-    wrong = rockstar("predict", "--url", service.http, "--model", "price", str(image))
-    assert wrong.returncode == 1
+    wrong = invoke("predict", "--url", service.http, "--model", "price", str(image))
+    assert wrong.exit_code == 1
     assert "expected a row with the columns 'petal width', 'color'" in wrong.stderr
     second = tmp_path / "more.csv"
     second.write_text("color,petal width\nred,1\ngreen,wide\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
-        wrong = rockstar("predict", *place, "--model", "price", str(file), str(second))
-        assert wrong.returncode == 4
+        wrong = invoke("predict", *place, "--model", "price", str(file), str(second))
+        assert wrong.exit_code == 4
         assert f"{second}:2: petal width: expected a number" in wrong.stderr
         assert len(wrong.stdout.splitlines()) == 4
 
 
-def test_predict_summarizes_changes_of_rows(start_service, models, tmp_path):
-    service = start_service(models)
+def test_predict_summarizes_changes_of_rows(service, tmp_path):
     file, out = tmp_path / "rows.csv", tmp_path / "out.csv"
     file.write_text("color,width\nred,2\ngreen,3\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         ask = ("predict", *place, "--model", "price", str(file))
-        done = rockstar(*ask)
-        assert done.returncode == 0
+        done = invoke(*ask)
+        assert done.exit_code == 0
         assert len(done.stdout.splitlines()) == 2
         assert done.stderr == (
             "Imputed: petal width in 2 of 2 rows. Unknown categories taken as other: color in 1 of 2 "
             "rows. Ignored columns: width. With --strict such rows fail.\n"
         )
-        assert "petal width in 2 of 2 rows" in rockstar(*ask, "-o", str(out), "--restart").stderr
-        strict = rockstar(*ask, "--strict")
-        assert strict.returncode == 1
+        assert "petal width in 2 of 2 rows" in invoke(*ask, "-o", str(out), "--restart").stderr
+        strict = invoke(*ask, "--strict")
+        assert strict.exit_code == 1
         assert f"{file}:1: " in strict.stderr
 
 
-def test_explain_takes_csv_files(start_service, models, tmp_path):
-    service = start_service(models)
+def test_explain_takes_csv_files(service, tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text(CSV)
     ask = ("explain", "--url", service.http, "--model")
-    done = rockstar(*ask, "price", str(file))
+    done = invoke(*ask, "price", str(file))
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"{file}:1  3  petal width 2.0 (+2), color red (+1)",
         f"{file}:2  -1  petal width 0.5 (-1)",
         f"{file}:3  -2  petal width -1 (-4), color white (+2)",
     ]
-    document = json.loads(rockstar(*ask, "species", "--of", "one", "--json", str(file)).stdout)
+    document = json.loads(invoke(*ask, "species", "--of", "one", "--json", str(file)).stdout)
     first = document["explanations"][0]
     assert (first["row"], first["label"], first["value"]) == (1, "one", None)
     assert [column["name"] for column in first["columns"]] == ["petal width", "color"]
     assert first["columns"][0]["effect"] < 0 < first["score"]
-    wrong = rockstar(*ask, "price", str(file), "-o", "why.png")
-    assert wrong.returncode == 2
+    wrong = invoke(*ask, "price", str(file), "-o", "why.png")
+    assert wrong.exit_code == 2
     assert "rows have no heat map" in wrong.stderr
 
 
-def test_tables_into_files(start_service, models, tmp_path):
-    service = start_service(models)
+def test_tables_into_files(service, tmp_path):
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "1.csv").write_text(CSV)
     (tables / "2.csv").write_text("color;petal width\nred;1\ngreen;wide\nred\n")
     for place in (["--url", service.http], ["--grpc", service.grpc]):
         out = tables / f"{place[0]}.csv"
-        done = rockstar("predict", *place, "--model", "price", str(tables), "-o", str(out))
-        assert done.returncode == 4, done.stderr
+        done = invoke("predict", *place, "--model", "price", str(tables), "-o", str(out))
+        assert done.exit_code == 4, done.stderr
         rows = [line.rsplit("/", 1)[1].split(",") for line in out.read_text().splitlines()[1:]]
         assert rows == [
             *([f"1.csv:{row}", f"{value}", "1"] for row, value in enumerate(VALUES, start=1)),

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 
+from tests.command_line import invoke
 from tests.integration.gateway.conftest import (
     IMAGE,
     ROOT,
@@ -35,10 +37,9 @@ from tests.waiting import until
 COMMAND = [sys.executable, "-m", "rockstar_cli", "predict"]
 
 
-def predict(gateway, *arguments, **options) -> subprocess.CompletedProcess:
-    """Run the command until it exits."""
-    command = [*COMMAND, "--url", gateway.url, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+def predict(gateway, *arguments, **options) -> Result:
+    """Run the command in this process."""
+    return invoke("predict", "--url", gateway.url, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_more_than_a_request_may_have(gateway, images, tmp_path):
     out = tmp_path / "out.csv"
     done = predict(gateway, images, "-o", out)
-    assert done.returncode == 4
+    assert done.exit_code == 4
     assert "300 items, 30 failed, in " in done.stderr
     assert f"Failed items and reasons: {tmp_path}/out.failed.csv" in done.stderr
     assert [row["item"] for row in rows(out)] == [
@@ -99,15 +100,15 @@ def test_more_than_a_request_may_have(gateway, images, tmp_path):
     assert [row["item"] for row in failed] == [f"{images}/{n:03}.png" for n in range(0, 300, 10)]
     assert failed[0]["reason"].startswith("expected an image (PNG, ")
     again = predict(gateway, images, "-o", out)
-    assert again.returncode == 1
+    assert again.exit_code == 1
     assert "already exists; use --restart to replace it" in again.stderr
     printed = predict(gateway, images)
-    assert printed.returncode == 4
+    assert printed.exit_code == 4
     assert len(printed.stdout.splitlines()) == 270
     assert printed.stderr.count("expected an image") == 30
 
 
-def test_all_kinds_of_input_and_output_are_equivalent(gateway, images, tmp_path):
+def test_all_kinds_of_input_and_output_are_equivalent(any_gateway, images, tmp_path):
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(images.iterdir()):
@@ -118,7 +119,7 @@ def test_all_kinds_of_input_and_output_are_equivalent(gateway, images, tmp_path)
         "archive.jsonl": [archive],
         "stdin.parquet": ["--files-from", "-"],
     }.items():
-        assert predict(gateway, *arguments, "-o", tmp_path / name, input=listed).returncode == 4
+        assert predict(any_gateway, *arguments, "-o", tmp_path / name, input=listed).exit_code == 4
     expected = rows(tmp_path / "folder.csv")
     lines = [json.loads(line) for line in (tmp_path / "archive.jsonl").read_text().splitlines()]
     for line in lines:
@@ -136,19 +137,19 @@ def state_items(out: Path) -> int:
 
 
 @pytest.mark.slow
-def test_runs_that_are_killed_end_as_one_that_is_not(gateway, toy_server, images, tmp_path):
+def test_runs_that_are_killed_end_as_one_that_is_not(any_gateway, toy_server, images, tmp_path):
     """After SIGKILL at random times, nothing is missing or duplicated."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     uncut, out = tmp_path / "uncut.csv", tmp_path / "out.csv"
     small = ["--batch=4", "--concurrency=3"]
-    assert predict(gateway, images, *small, "-o", uncut).returncode == 4
+    assert predict(any_gateway, images, *small, "-o", uncut).exit_code == 4
     for _ in range(4):
         if not out.exists():
-            killed(gateway, toy_server, [images, *small, "-o", out], chance)
+            killed(any_gateway, toy_server, [images, *small, "-o", out], chance)
     if not out.exists():
-        done = predict(gateway, images, *small, "-o", out)
-        assert done.returncode == 4, f"seed {seed}: {done.stderr}"
+        done = predict(any_gateway, images, *small, "-o", out)
+        assert done.exit_code == 4, f"seed {seed}: {done.stderr}"
     assert out.read_bytes() == uncut.read_bytes(), f"seed {seed}"
     failed = [path.with_name(f"{path.stem}.failed.csv").read_bytes() for path in (out, uncut)]
     assert failed[0] == failed[1], f"seed {seed}"
@@ -168,10 +169,10 @@ def start(gateway, *arguments) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_keeps_completed_items(gateway, toy_server, images, tmp_path):
+def test_ctrl_c_keeps_completed_items(any_gateway, toy_server, images, tmp_path):
     out = tmp_path / "out.csv"
     enough = toy_server.predictions + 40
-    process = start(gateway, images, "--batch=2", "--concurrency=2", "-o", out)
+    process = start(any_gateway, images, "--batch=2", "--concurrency=2", "-o", out)
     until(lambda: toy_server.predictions > enough)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -179,7 +180,7 @@ def test_ctrl_c_keeps_completed_items(gateway, toy_server, images, tmp_path):
     assert "run the same command to resume" in said
     assert "Traceback" not in said
     assert state_items(out) > 0
-    done = predict(gateway, images, "-o", out)
+    done = predict(any_gateway, images, "-o", out)
     assert "in earlier runs" in done.stderr
     assert len(rows(out)) == 270
 
@@ -225,11 +226,11 @@ def test_bad_arguments_fail_before_anything_is_written(any_gateway, images, tmp_
         (["-o", tmp_path / "o.csv"], "give FILES"),
     ]:
         done = predict(any_gateway, *arguments)
-        assert done.returncode in (1, 2), done.stderr
+        assert done.exit_code in (1, 2), done.stderr
         assert naming in done.stderr
         assert "Traceback" not in done.stderr
     nothing = dataclasses.replace(any_gateway, url="http://127.0.0.1:1")
-    assert predict(nothing, images, "-o", tmp_path / "o.csv").returncode == 3
+    assert predict(nothing, images, "-o", tmp_path / "o.csv").exit_code == 3
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".log") == ["images"]
 
 
@@ -247,12 +248,12 @@ def test_names_of_any_bytes_arrive(any_gateway, tmp_path):
     for name in (b"a,b.png", b"c\nd.png", b"\xff.png", 'é "q".png'.encode()):
         (folder / os.fsdecode(name)).write_bytes(IMAGE)
     for suffix in ("csv", "jsonl"):
-        assert predict(any_gateway, folder, "-o", tmp_path / f"o.{suffix}").returncode == 0
+        assert predict(any_gateway, folder, "-o", tmp_path / f"o.{suffix}").exit_code == 0
     names = [row["item"].removeprefix(f"{folder}/") for row in rows(tmp_path / "o.csv")]
     assert names == ["a,b.png", "c\nd.png", 'é "q".png', r"\udcff.png"]
     lines = [json.loads(line)["item"] for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [line.removeprefix(f"{folder}/") for line in lines] == names
-    assert predict(any_gateway, folder).returncode == 0
+    assert predict(any_gateway, folder).exit_code == 0
 
 
 def test_people_see_a_bar_and_logs_see_none(any_gateway, images, tmp_path):
@@ -274,10 +275,10 @@ def test_people_see_a_bar_and_logs_see_none(any_gateway, images, tmp_path):
     assert "\r" not in predict(any_gateway, images, "-o", tmp_path / "p.csv").stderr
 
 
-def test_real_digits(gateway, tmp_path):
+def test_real_digits(any_gateway, tmp_path):
     digits = shared_data("digits-png")
-    done = predict(gateway, digits, "-o", tmp_path / "o.csv")
-    assert done.returncode == 0
+    done = predict(any_gateway, digits, "-o", tmp_path / "o.csv")
+    assert done.exit_code == 0
     assert "600 items, 0 failed" in done.stderr
     assert [row["item"] for row in rows(tmp_path / "o.csv")] == sorted(
         map(str, digits.glob("*/*.png"))

@@ -24,9 +24,10 @@ def toy_server() -> Iterator[ToyServer]:
 
 
 @pytest.fixture(scope="module")
-def gateway(toy_server, host, tmp_path_factory) -> Iterator[Gateway]:
+def gateway(toy_server, tmp_path_factory) -> Iterator[Gateway]:
+    """On one host: the commands do not know which it is."""
     log = tmp_path_factory.mktemp("gateway") / "log"
-    with running(toy_server.port, log, "--model=toy", server=host) as gateway:
+    with running(toy_server.port, log, "--model=toy", server="granian") as gateway:
         yield gateway
 
 
@@ -142,10 +143,10 @@ def test_check_of_a_service(gateway):
     ]
 
 
-def test_check_of_a_service_without_its_model_server(host, tmp_path):
+def test_check_of_a_service_without_its_model_server(tmp_path):
     with (
         serving_toy() as server,
-        running(server.port, tmp_path / "log", "--model=toy", server=host) as gateway,
+        running(server.port, tmp_path / "log", "--model=toy", server="granian") as gateway,
     ):
         server.stop()
         result = invoke("check", "--url", gateway.url)
