@@ -68,6 +68,8 @@ _DECODING, _WORKING = 6, 28
 SMALL_PIXELS = 2**12
 # Chunks of a PNG with metadata that is not used; some of it is compressed, a thousandfold at best.
 _UNUSED_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+# Those that matter for what is seen, besides the pixels and the palette.
+_OPTIONAL_CHUNKS = (b"tRNS", b"eXIf", b"gAMA", b"sRGB")
 # Far more chunks, segments or comments than files have. A small PNG has no room for much metadata.
 _MAX_CHUNKS = 20_000
 _PLAIN_PNG = 1024
@@ -439,20 +441,26 @@ def _tile_size(tiff: Image.Image) -> tuple[int, int]:
     return int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0))
 
 
-def _used_chunks(png: bytes) -> bytes:
-    """Drop the chunks whose content is not used, which may be large when decompressed."""
-    kept, start, at = [], 0, 8
+def _chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name, start and end of each chunk of a PNG but the last; a ValueError if too many."""
+    at = len(_PNG)
     for _ in range(_MAX_CHUNKS):
         if at + 8 > len(png) or png[at + 4 : at + 8] == b"IEND":
-            kept.append(png[start:])
-            return b"".join(kept) if start else png
-        (length,) = struct.unpack_from(">I", png, at)
-        end = at + 12 + length
-        if png[at + 4 : at + 8] in _UNUSED_CHUNKS:
-            kept.append(png[start:at])
-            start = end
+            return
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        yield png[at + 4 : at + 8], at, end
         at = end
     raise ValueError("too many chunks")
+
+
+def _used_chunks(png: bytes) -> bytes:
+    """Drop the chunks whose content is not used, which may be large when decompressed."""
+    kept, start = [], 0
+    for name, at, end in _chunks(png):
+        if name in _UNUSED_CHUNKS:
+            kept.append(png[start:at])
+            start = end
+    return b"".join([*kept, png[start:]]) if kept else png
 
 
 def _repair(data: bytes, kind: str) -> bytes:
@@ -469,23 +477,16 @@ def _repair(data: bytes, kind: str) -> bytes:
 
 def _critical_chunks(png: bytes) -> bytes:
     """Keep the chunks for pixels and orientation; drop texts, profiles and wrong checksums."""
-    kept, at = [_PNG], 8
-    for _ in range(_MAX_CHUNKS):
-        if at + 8 > len(png) or png[at + 4 : at + 8] == b"IEND":
-            kept.append(b"\0\0\0\0IEND\xaeB`\x82")
-            return b"".join(kept)
-        (length,) = struct.unpack_from(">I", png, at)
-        name, chunk = png[at + 4 : at + 8], png[at : at + 12 + length]
+    kept = [_PNG]
+    for name, at, end in _chunks(png):
+        chunk = png[at:end]
         if name in (b"IDAT", b"IHDR", b"PLTE"):
-            if len(chunk) < 12 + length:
+            if len(chunk) < end - at:
                 raise ValueError("cut off")
             kept.append(chunk)
-        elif name in (b"tRNS", b"eXIf", b"gAMA", b"sRGB") and chunk[-4:] == struct.pack(
-            ">I", zlib.crc32(chunk[4:-4])
-        ):
+        elif name in _OPTIONAL_CHUNKS and chunk[-4:] == zlib.crc32(chunk[4:-4]).to_bytes(4, "big"):
             kept.append(chunk)
-        at += len(chunk)
-    raise ValueError("too many chunks")
+    return b"".join([*kept, b"\0\0\0\0IEND\xaeB`\x82"])
 
 
 def _is_truncated(image: Image.Image) -> bool:

@@ -412,9 +412,7 @@ class AsyncBatching(BackendWrapper):
             return await self._alone(query)
         request = _WaitingTask(query, rows, query.timeout, self._loop)
         key = batch_key(query)
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = BatchQueue(self._limits.of(query.model))
+        queue = self._queues.setdefault(key, BatchQueue(self._limits.of(query.model)))
         queue.waiting.append(request)
         self._start_soon(key, queue, before=1)  # at rest, one alone does not wait
         timer = self._loop.call_later(query.timeout, request.expire)

@@ -79,7 +79,7 @@ def check_url(url: str) -> None:
 
 
 class ObjectStore:
-    """The objects below one URL; for one thread, except chunks()."""
+    """The objects below one URL; for one thread, except stream()."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -113,12 +113,8 @@ class ObjectStore:
                 objects.append(StoredObject(name, size, tag, path, modified))
         return tuple(sorted(objects))
 
-    def chunks(self, stored: StoredObject) -> Iterator[bytes]:
-        """The content of an object; thread-safe. Raises StorageError, also if it has changed."""
-        return self.stream(stored.key, stored.tag)
-
     def stream(self, key: str, tag: str = "") -> Iterator[bytes]:
-        """The content of an object, or an error if it has another tag than the one given."""
+        """The content of an object; thread-safe. A StorageError if it has another than this tag."""
         import obstore
 
         with self._explained():

@@ -93,7 +93,7 @@ def test_a_label_goes_back_with_the_history_of_the_bucket(models, bucket, tmp_pa
     copy = tmp_path / "copy"
     for stored in store.objects(""):
         (copy / stored.key).parent.mkdir(parents=True, exist_ok=True)
-        (copy / stored.key).write_bytes(b"".join(store.chunks(stored)))
+        (copy / stored.key).write_bytes(b"".join(store.stream(stored.key, stored.tag)))
     assert 'base_path: "/models/cnn"' in (copy / "models.config").read_text()
     assert (
         "stable is version 1 again"

@@ -127,7 +127,7 @@ class _Copies:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name[:200]}{_PART}")
         with unfinished.open("wb") as file:
-            for chunk in store.chunks(stored):
+            for chunk in store.stream(stored.key, stored.tag):
                 if self._stopping.is_set():
                     raise _StoppedError
                 file.write(chunk)
@@ -412,7 +412,8 @@ class Mirror:
             return ""
         manifest = next((stored for stored in objects if stored.name == MANIFEST_FILE), None)
         if manifest is not None and manifest.size <= MAX_BYTES:  # else loading reports it
-            missing = _missing(b"".join(self._store.chunks(manifest)), objects)
+            content = b"".join(self._store.stream(manifest.key, manifest.tag))
+            missing = _missing(content, objects)
             return f"it is being uploaded: {missing} is missing" if missing else ""
         if not any(MODEL_FILES.fullmatch(stored.name) for stored in objects):
             return "it is being uploaded: there is neither model.tflite nor saved_model.pb"
