@@ -442,7 +442,7 @@ def _tile_size(tiff: Image.Image) -> tuple[int, int]:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The name, start and end of each chunk of a PNG but the last; a ValueError if too many."""
+    """The name, start and end of each chunk of a PNG before the last. Raises ValueError."""
     at = len(_PNG)
     for _ in range(_MAX_CHUNKS):
         if at + 8 > len(png) or png[at + 4 : at + 8] == b"IEND":

@@ -72,7 +72,7 @@ _PACKED_FIELDS = frozenset(PackedTensorProto.DESCRIPTOR.fields_by_name) - {"dtyp
 
 
 def wire_type(dtype: np.dtype[Any] | type) -> WireType:
-    """The wire type of a NumPy dtype, else ValueError; byte and text strings count as DT_STRING."""
+    """The wire type of a NumPy dtype; byte and text strings are DT_STRING. Raises ValueError."""
     dtype = np.dtype(dtype)
     if found := _BY_DTYPE.get(dtype):
         return found

@@ -198,7 +198,7 @@ class LabelBook:
 
 
 def read_labels(folder: Path) -> LabelBook:
-    """The labels of a folder's models, if any was ever labeled; raises ModelFolderError."""
+    """The labels of a folder's models; none if nothing was labeled. Raises ModelFolderError."""
     text = _read(folder / HISTORY_FILE)
     try:
         history = msgspec.json.decode(text, type=_History) if text is not None else _History()

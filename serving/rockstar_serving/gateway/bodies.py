@@ -96,7 +96,7 @@ class NamedExample(msgspec.Struct, frozen=True):
     text: str | None = None
 
     def get(self) -> Example:
-        """The example, or raises the InvalidInputError that it is."""
+        """The example; raises InvalidInputError if it is invalid."""
         if isinstance(self.example, InvalidInputError):
             raise copy.copy(self.example)
         return self.example

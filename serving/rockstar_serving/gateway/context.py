@@ -200,7 +200,7 @@ def request_id(given: str | None) -> str:
 
 
 def request_timeout(given: str, most: float) -> float:
-    """The seconds in X-Request-Timeout, above 0 and at most `most`, else InvalidInputError."""
+    """Parse X-Request-Timeout, in seconds, at most `most`. Raises InvalidInputError."""
     try:
         # float() alone would accept "1_0", other scripts' digits and spaces.
         seconds = float(given) if given.isascii() and "_" not in given else math.nan

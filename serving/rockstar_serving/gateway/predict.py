@@ -269,7 +269,7 @@ def _describe(model: str) -> dict[str, Any]:
 
 
 def arguments(*names: str) -> Arguments:
-    """The arguments of the current URL; InvalidInputError if one is repeated or not in `names`."""
+    """The arguments of the current URL. Raises InvalidInputError for repeated and other names."""
     query = context().query
     if not query:
         return {}
@@ -285,7 +285,7 @@ def arguments(*names: str) -> Arguments:
 
 
 def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
-    """The arguments `version` and `label`, at most one, else InvalidInputError; none: newest."""
+    """The arguments `version` and `label`; neither: the newest. Raises InvalidInputError."""
     version, label = positive(given.get("version"), "version"), given.get("label")
     if label == "":
         raise InvalidInputError("label", expected="the name of a label", got="nothing")
@@ -295,7 +295,7 @@ def version_or_label(given: Arguments) -> tuple[int | None, str | None]:
 
 
 def positive(text: str | None, name: str) -> int | None:
-    """Parse a whole number from 1 in a URL, else InvalidInputError; None if it is not given."""
+    """Parse a whole number from 1 in a URL; None if it is not given. Raises InvalidInputError."""
     if text is None:
         return None
     number = whole_number(text)

@@ -186,9 +186,10 @@ def _not_compressed(coding: str, got: str) -> InvalidInputError:
 
 
 def hold_body(received: int, more: int) -> None:
-    """Count the new ones of the bytes received of a body, which are held until its request ends.
+    """Count `more` bytes of a body, which take memory until its request ends.
 
-    The first ones do not count. Raises ProblemError if the bodies of all requests take too much.
+    The first of the bytes `received` so far are free. Raises ProblemError if all bodies together
+    take too much.
     """
     if received > _UNCOUNTED:
         bodies = gateway().memory.bodies
@@ -200,9 +201,9 @@ def hold_body(received: int, more: int) -> None:
 def reserve(
     here: Gateway, current: RequestContext | None, size: int, limit: Limit | None = None
 ) -> Callable[[], None]:
-    """Wait until there are `size` bytes of memory, for decoded inputs or what else has a limit.
+    """Wait until `size` bytes are free, by default of the memory for decoded inputs.
 
-    Without the current request, it may be over. Returns a function that gives the bytes back.
+    `current` is None if the request may be over. Returns a function that gives the bytes back.
 
     Raises:
         DeadlineExceededError: the time is over.
@@ -235,7 +236,7 @@ def hold(size: int) -> None:
 
 @contextlib.contextmanager
 def turn(here: Gateway, current: RequestContext | None, limit: Limit) -> Iterator[None]:
-    """Compute when others let it, first come, first served; DeadlineExceededError if time is over.
+    """Compute when others let it, first come, first served; raises DeadlineExceededError.
 
     A request holds its place among those that run meanwhile.
     """

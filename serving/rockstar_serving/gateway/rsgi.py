@@ -489,7 +489,7 @@ def _encoded(path: str, models: Iterable[str]) -> str:
 
 
 def _environ(scope: Scope, models: Iterable[str]) -> dict[str, Any]:
-    """The WSGI environment of a request without its body (PEP 3333), with known models' names."""
+    """The WSGI environment of a request without its body (PEP 3333); `models` are known names."""
     host, _, port = scope.server.rpartition(":")
     path, raw = scope.path, _encoded(scope.path, models)
     environ = {

@@ -74,7 +74,7 @@ def respond_view(target: Route | StatusError, **_model: str) -> Response:
 
 
 def handle(target: Route | StatusError, cache: "SignatureCache") -> Steps[HttpResponse]:
-    """Handle the current request, by what its path names, or the error of an invalid path."""
+    """Handle the current request, whose path names `target` or is invalid."""
     try:
         if isinstance(target, StatusError):
             raise target
@@ -184,7 +184,7 @@ def _create_cache(setup: BlueprintSetupState) -> None:
 def _predict(
     ref: ModelRef, parsed: JsonRequest, size: int, cache: SignatureCache
 ) -> Steps[Outputs]:
-    """Predict with JSON of `size` bytes; the outputs by name, else StatusError."""
+    """Predict with JSON of `size` bytes; returns the outputs by name. Raises StatusError."""
     name = parsed.signature_name or DEFAULT_SIGNATURE
     known = cache.known.get(ref)
     if known is not None:

@@ -114,7 +114,7 @@ class ObjectStore:
         return tuple(sorted(objects))
 
     def stream(self, key: str, tag: str = "") -> Iterator[bytes]:
-        """The content of an object; thread-safe. A StorageError if it has another than this tag."""
+        """The content of an object, of this tag if given; thread-safe. Raises StorageError."""
         import obstore
 
         with self._explained():
