@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from rockstar_contract.manifest import MANIFEST_FILE, write_manifest
-from rockstar_serving.model_server import object_store
 from rockstar_serving.model_server.models import mirror
 from rockstar_serving.model_server.models.config import (
     All,
@@ -301,14 +300,14 @@ def test_copies_outlive_the_server_and_are_checked(
         pass
     (copy,) = (tmp_path / "cache").glob("*/copies/1-*")
     fetched: list[str] = []
-    chunks = ObjectStore.chunks
+    stream = ObjectStore.stream
 
-    def recorded(self: ObjectStore, stored: object_store.StoredObject) -> Iterator[bytes]:
-        if stored.name != MANIFEST_FILE:
-            fetched.append(stored.name)
-        return chunks(self, stored)
+    def recorded(self: ObjectStore, key: str, tag: str = "") -> Iterator[bytes]:
+        if (name := Path(key).name) != MANIFEST_FILE:
+            fetched.append(name)
+        return stream(self, key, tag)
 
-    monkeypatch.setattr(ObjectStore, "chunks", recorded)
+    monkeypatch.setattr(ObjectStore, "stream", recorded)
     with serving(bucket, tmp_path) as manager:
         assert available(manager) == [1]
     assert fetched == []
@@ -326,17 +325,17 @@ def test_an_interrupted_copy_is_taken_up_again(
     bucket.put("1/ok", b"12345")
     write_manifest_of(bucket)
     asked: list[str] = []
-    chunks = ObjectStore.chunks
+    stream = ObjectStore.stream
 
-    def interrupted(self: ObjectStore, stored: object_store.StoredObject) -> Iterator[bytes]:
-        asked.append(stored.name)
-        if stored.name == "ok" and asked.count("ok") == 1:
+    def interrupted(self: ObjectStore, key: str, tag: str = "") -> Iterator[bytes]:
+        asked.append(Path(key).name)
+        if asked[-1] == "ok" and asked.count("ok") == 1:
             until(lambda: list((tmp_path / "cache").rglob("model.tflite")))
             yield b"12"
             raise StorageError("the connection was reset")
-        yield from chunks(self, stored)
+        yield from stream(self, key, tag)
 
-    monkeypatch.setattr(ObjectStore, "chunks", interrupted)
+    monkeypatch.setattr(ObjectStore, "stream", interrupted)
     with serving(bucket, tmp_path) as manager:
         assert available(manager) == [1]
     assert asked.count("ok") == 2
