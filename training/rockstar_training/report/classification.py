@@ -18,24 +18,8 @@ from PIL import Image
 
 from rockstar_contract.images import to_pillow
 from rockstar_training.evaluation import majority_share, wilson
-from rockstar_training.report.theme import (
-    BLUE,
-    DIVERGING,
-    GRID,
-    INK,
-    MUTED,
-    ORANGE,
-    PAPER,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
-    Cell,
-    Section,
-    Table,
-    Tile,
-    new_plot,
-    plain,
-)
+from rockstar_training.report import theme
+from rockstar_training.report.theme import Cell, Section, Table, Tile, new_plot, plain
 
 # With more classes, the counts and the names in the matrix would overlap.
 _MAX_COUNTED, _MAX_NAMED = 16, 40
@@ -216,15 +200,15 @@ def _thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
 
 
 def _draw_confusion(found: ClassScores, labels: tuple[str, ...]) -> Figure:
-    figure, axes = new_plot(WIDTH * 1.02, "predicted", "true")
+    figure, axes = new_plot(theme.WIDTH * 1.02, "predicted", "true")
     axes.grid(False)
     shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap=SEQUENTIAL, norm=PowerNorm(0.4, 0, 1), aspect="equal")
+    axes.imshow(shares, cmap=theme.SEQUENTIAL, norm=PowerNorm(0.4, 0, 1), aspect="equal")
     axes.tick_params(length=0)
     if len(labels) <= _MAX_NAMED:
         names = [plain(label) for label in labels]
         long = len(names) * max(map(len, names)) > _HORIZONTAL_LETTERS
-        size = SMALL if len(labels) <= 20 else SMALL * 0.7
+        size = theme.SMALL if len(labels) <= 20 else theme.SMALL * 0.7
         axes.set_xticks(range(len(names)), names, rotation=90 if long else 0, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
     if len(labels) > _MAX_COUNTED:
@@ -233,7 +217,7 @@ def _draw_confusion(found: ClassScores, labels: tuple[str, ...]) -> Figure:
     for (row, column), count in np.ndenumerate(found.counts):
         # From about this share on, the cell is so dark that text needs the background's color.
         over = shares[row, column] > 0.25
-        style["color"] = (PAPER if over else INK) if count else MUTED
+        style["color"] = (theme.PAPER if over else theme.INK) if count else theme.MUTED
         style["fontweight"] = "bold" if count and row != column else "normal"
         axes.text(column, row, str(count) if count else "·", **style)
     _annotate_margins(axes, found)
@@ -249,7 +233,7 @@ def _annotate_margins(axes: Axes, found: ClassScores) -> None:
         recall, precision = ("–" if np.isnan(s) else f"{100 * s:.0f}" for s in shares)
         axes.annotate(recall, (1, place), (6, 0), **right)
         axes.annotate(precision, (place, 1), (0, 6), **above)
-    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": MUTED}
+    names = {**style, "xycoords": axes.transAxes, "va": "bottom", "color": theme.MUTED}
     axes.annotate("recall %", (1, 1), (6, 6), **names)
     axes.annotate("precision %", (0, 1), (0, 20), **names)
 
@@ -289,9 +273,9 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
 
     def draw() -> Figure:
         # Inches. One pair of axes for all images is much faster than one for each.
-        side = WIDTH / _COLUMNS
+        side = theme.WIDTH / _COLUMNS
         height = -(-len(rows) // _COLUMNS) * (side + _CAPTION)
-        figure = Figure(figsize=(WIDTH, height))
+        figure = Figure(figsize=(theme.WIDTH, height))
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -305,7 +289,7 @@ def mistakes_section(outcome: Classified, labels: tuple[str, ...]) -> Section:
             where = (left, left + right, above + down, above)
             style: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}
             axes.imshow(image, extent=where, interpolation="nearest", **style)
-        axes.set(xlim=(-0.05, WIDTH), ylim=(height, 0), aspect="auto")
+        axes.set(xlim=(-0.05, theme.WIDTH), ylim=(height, 0), aspect="auto")
         return figure
 
     return Section(
@@ -378,17 +362,17 @@ def calibration_section(outcome: Classified) -> Section:
 
 
 def _draw_calibration(found: Calibration) -> Figure:
-    figure = Figure(figsize=(WIDTH, 4.9))
+    figure = Figure(figsize=(theme.WIDTH, 4.9))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": PAPER}
-    points = {"color": ORANGE, "markeredgecolor": PAPER}
+    bars = {"width": 1 / _BINS, "align": "edge", "edgecolor": theme.PAPER}
+    points = {"color": theme.ORANGE, "markeredgecolor": theme.PAPER}
     label = "share of correct predictions"
-    upper.bar(found.low, found.accuracy, color=BLUE, label=label, **bars)
-    upper.plot([0, 1], [0, 1], color=MUTED, linestyle="--", label="perfect calibration")
+    upper.bar(found.low, found.accuracy, color=theme.BLUE, label=label, **bars)
+    upper.plot([0, 1], [0, 1], color=theme.MUTED, linestyle="--", label="perfect calibration")
     label = "at the bin's mean probability"
     upper.plot(found.confidence, found.accuracy, "o", label=label, **points)
     upper.set(xlim=(0, 1), ylim=(0, 1.04), ylabel="accuracy")
-    lower.bar(found.low, found.count, color=MUTED, **bars)
+    lower.bar(found.low, found.count, color=theme.MUTED, **bars)
     lower.set(xlabel="probability of the predicted class", ylabel="examples")
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     upper.legend(loc="upper left")
@@ -449,16 +433,16 @@ def _draw_weights(panels: list[tuple[str, NDArray[np.float32]]], columns: int) -
     height, width = panels[0][1].shape
     gap = _GAP * max(height, width)
     above = gap + (_TITLE * max(height, width) if any(title for title, _ in panels) else 0)
-    side = WIDTH * rows * (height + above) / (columns * (width + gap))
-    figure = Figure(figsize=(WIDTH, side + 0.7))
+    side = theme.WIDTH * rows * (height + above) / (columns * (width + gap))
+    figure = Figure(figsize=(theme.WIDTH, side + 0.7))
     axes = figure.add_subplot()
     norm = CenteredNorm(0, max(float(np.abs(image).max()) for _, image in panels) or 1.0)
     for place, (title, image) in enumerate(panels):
         left, top = place % columns * (width + gap), place // columns * (height + above)
         where = (left, left + width, top + height, top)
-        axes.imshow(image, cmap=DIVERGING, norm=norm, interpolation="nearest", extent=where)
+        axes.imshow(image, cmap=theme.DIVERGING, norm=norm, interpolation="nearest", extent=where)
         axes.add_patch(
-            Rectangle((left, top), width, height, fill=False, edgecolor=GRID, linewidth=0.8)
+            Rectangle((left, top), width, height, fill=False, edgecolor=theme.GRID, linewidth=0.8)
         )
         axes.text(left + width / 2, top - gap / 2, title, ha="center")
     axes.set(
@@ -468,7 +452,7 @@ def _draw_weights(panels: list[tuple[str, NDArray[np.float32]]], columns: int) -
     )
     axes.set_axis_off()
     options: dict[str, Any] = {"location": "bottom", "aspect": 40, "fraction": 0.05, "pad": 0.02}
-    bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, **options)
-    bar.set_label("weight", fontsize=SMALL)
-    bar.outline.set_edgecolor(GRID)
+    bar = figure.colorbar(ScalarMappable(norm, theme.DIVERGING), ax=axes, **options)
+    bar.set_label("weight", fontsize=theme.SMALL)
+    bar.outline.set_edgecolor(theme.GRID)
     return figure

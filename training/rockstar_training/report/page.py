@@ -22,23 +22,12 @@ from rockstar_training.evaluation import ColumnImportance, Predictor, TestPredic
 from rockstar_training.networks import LayerSize
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
-from rockstar_training.report import classification, regression
+from rockstar_training.report import classification, regression, theme
 from rockstar_training.report.card import metrics_in_words
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.regression import Descent, DescentPath, Regressed
-from rockstar_training.report.theme import (
-    BLUE,
-    MUTED,
-    ORANGE,
-    WIDTH,
-    Section,
-    Table,
-    new_plot,
-    plain,
-    png,
-    render,
-)
-from rockstar_training.runs import REPORT_FILE, Run
+from rockstar_training.report.theme import Section, Table, new_plot, plain, png, render
+from rockstar_training.runs import REPORT_FILE, SCORES, Run
 
 _TEMPLATE = "report.html.j2"
 # Rows of a regression that are plotted.
@@ -132,10 +121,8 @@ def _load_image(part: Part, row: int) -> NDArray[np.uint8]:
 def write_report(data: ReportData, run_folder: Path) -> None:
     """Write report.html, and a PNG for each figure, into the folder of a run.
 
-    The HTML file contains its images and refers to no other file.
-
-    Raises:
-        TrainingError: it cannot be written.
+    The HTML file contains its images and refers to no other file. Raises a TrainingError if it
+    cannot be written.
     """
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
@@ -206,12 +193,12 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
     best = best_epoch(history)
 
     def draw() -> Figure:
-        figure = Figure(figsize=(WIDTH, _PANEL_HEIGHT * len(panels)))
+        figure = Figure(figsize=(theme.WIDTH, _PANEL_HEIGHT * len(panels)))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         # A line through few points hides where they are.
         style: dict[str, Any] = {"marker": "o" if len(history) <= 12 else None, "markersize": 4}
-        training = {"color": BLUE, "linestyle": "-", "label": "training"}
-        validation = {"color": ORANGE, "linestyle": "--", "label": "validation"}
+        training = {"color": theme.BLUE, "linestyle": "-", "label": "training"}
+        validation = {"color": theme.ORANGE, "linestyle": "--", "label": "validation"}
         for axes, (title, names) in zip(rows, panels, strict=True):
             for name in names:
                 style |= validation if name.startswith("val_") else training
@@ -224,7 +211,7 @@ def _curves_section(history: Sequence[Epoch], loss: str) -> Section:
             else:
                 axes.set_ylim(bottom=0)
             if best is not None and title == "Loss":
-                style = {"color": MUTED, "linestyle": ":", "label": f"best: epoch {best}"}
+                style = {"color": theme.MUTED, "linestyle": ":", "label": f"best: epoch {best}"}
                 axes.axvline(best, linewidth=1.2, **style)
             axes.set_title(title, loc="left")
             if title != "Learning rate":
@@ -299,17 +286,17 @@ def _network_section(layers: Sequence[LayerSize]) -> Section:
     )
 
     def draw() -> Figure:
-        figure = Figure(figsize=(WIDTH, 0.3 + 0.42 * len(shown)))
+        figure = Figure(figsize=(theme.WIDTH, 0.3 + 0.42 * len(shown)))
         axes = figure.add_subplot()
         axes.set_axis_off()
         most = max(prod(box[-1].shape) for box in shown)
         for place, box in enumerate(shown):
             width = 0.15 + 0.85 * log(1 + prod(box[-1].shape)) / log(1 + most)
-            axes.barh(-place, width, 0.62, -width / 2, color=BLUE, alpha=0.35)
+            axes.barh(-place, width, 0.62, -width / 2, color=theme.BLUE, alpha=0.35)
             names = plain(" → ".join(layer.name for layer in box), 40)
             size = " × ".join(map(str, box[-1].shape))
             axes.text(0, -place, names, ha="center", va="center")
-            axes.text(0.56, -place, size, va="center", color=MUTED)
+            axes.text(0.56, -place, size, va="center", color=theme.MUTED)
         axes.set(xlim=(-0.52, 0.9), ylim=(-len(shown) + 0.4, 0.6))
         return figure
 
@@ -345,10 +332,10 @@ def _network_section(layers: Sequence[LayerSize]) -> Section:
 def _comparison_section(data: ReportData) -> Section | None:
     """Compare with the newest runs on the same data and, for MNIST, with the lecture's figures."""
     metrics = data.contract.metrics
-    name = next((name for name in ("test_accuracy", "test_r2") if name in metrics), "")
-    if not name:
+    name = next((name for name in SCORES if name in metrics), None)
+    if name is None:
         return None
-    title = {"test_accuracy": "accuracy", "test_r2": "R²"}[name]
+    title = SCORES[name]
     rows = [("this run", str(data.config["model"]), f"{metrics[name]:.4f}", str(len(data.history)))]
     rows += [
         (run.id, run.model, f"{run.score:.4f}", str(run.epochs))
@@ -366,7 +353,7 @@ def _comparison_section(data: ReportData) -> Section | None:
 
     def draw() -> Figure:
         figure, axes = new_plot(0.7 + 0.28 * len(shown), title, "")
-        colors = [ORANGE if name == "this run" else BLUE for name, _ in shown]
+        colors = [theme.ORANGE if name == "this run" else theme.BLUE for name, _ in shown]
         axes.barh(range(len(shown)), [score for _, score in shown], 0.65, color=colors)
         axes.set_yticks(range(len(shown)), [plain(name, 28) for name, _ in shown])
         axes.invert_yaxis()
@@ -396,9 +383,9 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
         figure, axes = new_plot(0.9 + 0.28 * len(drawn), f"drop in {metric}", "")
         places = range(len(drawn))
         means, spreads = zip(*((column.mean, column.std) for column in drawn), strict=True)
-        style: dict[str, Any] = {"color": BLUE, "ecolor": MUTED, "height": 0.65}
+        style: dict[str, Any] = {"color": theme.BLUE, "ecolor": theme.MUTED, "height": 0.65}
         axes.barh(places, means, xerr=spreads, **style)
-        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.axvline(0, color=theme.MUTED, linewidth=1)
         axes.set_yticks(places, [plain(column.name, 28) for column in drawn])
         axes.invert_yaxis()
         return figure

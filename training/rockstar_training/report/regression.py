@@ -11,20 +11,8 @@ from numpy.typing import NDArray
 from rockstar_contract.contract import Encoded, TableInput
 from rockstar_contract.tables import NumericColumn
 from rockstar_training.evaluation import regression_metrics
-from rockstar_training.report.theme import (
-    BLUE,
-    INK,
-    MUTED,
-    ORANGE,
-    PAPER,
-    SMALL,
-    TERRAIN,
-    WIDTH,
-    Section,
-    Table,
-    new_plot,
-    plain,
-)
+from rockstar_training.report import theme
+from rockstar_training.report.theme import Section, Table, new_plot, plain
 
 if TYPE_CHECKING:
     from rockstar_training.networks import Network
@@ -156,8 +144,8 @@ def _draw_line(outcome: Regressed) -> Figure:
     figure, axes = new_plot(3.6, xlabel, ylabel)
     x, y = outcome.features[:, 0], outcome.predicted
     order = np.argsort(x)
-    axes.plot(x[order], y[order], color=ORANGE, linewidth=1.8, label="fitted line")
-    axes.plot(x, outcome.truth, "o", color=BLUE, markersize=5, label="data")
+    axes.plot(x[order], y[order], color=theme.ORANGE, linewidth=1.8, label="fitted line")
+    axes.plot(x, outcome.truth, "o", color=theme.BLUE, markersize=5, label="data")
     axes.legend()
     return figure
 
@@ -167,13 +155,13 @@ def _draw_predictions(outcome: Regressed) -> Figure:
     figure, axes = new_plot(4.4, f"true {target}", f"predicted {target}")
     both = np.concatenate([outcome.truth, outcome.predicted])
     ends = [both.min(), both.max()]
-    axes.plot(ends, ends, color=MUTED, linestyle="--", label="predicted = true")
+    axes.plot(ends, ends, color=theme.MUTED, linestyle="--", label="predicted = true")
     axes.plot(
         outcome.truth,
         outcome.predicted,
         "o",
         label="examples",
-        color=BLUE,
+        color=theme.BLUE,
         alpha=0.6,
         **_POINTS,
     )
@@ -185,8 +173,8 @@ def _draw_predictions(outcome: Regressed) -> Figure:
 def _draw_residuals(outcome: Regressed) -> Figure:
     target = plain(outcome.target, 30)
     figure, axes = new_plot(2.9, f"predicted {target}", "true − predicted")
-    axes.axhline(0, color=MUTED, linestyle="--", linewidth=1.2)
-    axes.plot(outcome.predicted, outcome.residuals, "o", color=BLUE, alpha=0.7, **_POINTS)
+    axes.axhline(0, color=theme.MUTED, linestyle="--", linewidth=1.2)
+    axes.plot(outcome.predicted, outcome.residuals, "o", color=theme.BLUE, alpha=0.7, **_POINTS)
     return figure
 
 
@@ -237,7 +225,7 @@ def _draw_surface(descent: Descent) -> Figure:
     sides = [np.linspace(at - by, at + by, _CELLS) for at, by in zip(lowest, reach, strict=True)]
     slopes, intercepts = np.meshgrid(*sides)
     surface = slopes, intercepts, _mean_squared_error(descent, slopes, intercepts)
-    figure = Figure(figsize=(WIDTH, 7.2))
+    figure = Figure(figsize=(theme.WIDTH, 7.2))
     places = figure.add_gridspec(2, 1, height_ratios=(0.95, 1))
     bowl = figure.add_subplot(places[0], projection="3d")
     _draw_bowl(bowl, descent, surface)
@@ -246,22 +234,22 @@ def _draw_surface(descent: Descent) -> Figure:
 
 
 def _draw_bowl(axes: Any, descent: Descent, surface: Surface) -> None:
-    lines = {"edgecolor": MUTED, "linewidth": 0.15, "rcount": 30, "ccount": 30}
-    axes.plot_surface(*surface, cmap=TERRAIN, alpha=0.8, zorder=1, **lines)
+    lines = {"edgecolor": theme.MUTED, "linewidth": 0.15, "rcount": 30, "ccount": 30}
+    axes.plot_surface(*surface, cmap=theme.TERRAIN, alpha=0.8, zorder=1, **lines)
     path = descent.path
     heights = _mean_squared_error(descent, path[:, 0], path[:, 1])
     # Matplotlib sorts whole artists by depth, so zorder puts the path in front of the surface.
-    axes.plot(path[:, 0], path[:, 1], heights, color=ORANGE, linewidth=2.2, zorder=5)
+    axes.plot(path[:, 0], path[:, 1], heights, color=theme.ORANGE, linewidth=2.2, zorder=5)
     ends = [0, -1]
-    axes.plot(path[ends, 0], path[ends, 1], heights[ends], "o", color=ORANGE, zorder=6)
+    axes.plot(path[ends, 0], path[ends, 1], heights[ends], "o", color=theme.ORANGE, zorder=6)
     axes.set(xlabel="W", ylabel="b")
-    axes.set_zlabel("mean squared error", fontsize=SMALL)
+    axes.set_zlabel("mean squared error", fontsize=theme.SMALL)
     axes.view_init(elev=30, azim=-60)
     # A larger zoom would cut off the label of the vertical axis.
     axes.set_box_aspect(None, zoom=1.05)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_pane_color(PAPER)
-        axis.line.set_color(MUTED)
+        axis.set_pane_color(theme.PAPER)
+        axis.line.set_color(theme.MUTED)
     axes.locator_params(nbins=5)
     axes.grid(False)
 
@@ -271,12 +259,12 @@ def _draw_contours(axes: Axes, descent: Descent, surface: Surface) -> None:
     # Equally spaced in the square root, so that the contours of a parabola are equally spaced.
     roots = np.linspace(np.sqrt(errors.min()), np.sqrt(errors.max()), _LEVELS + 2)[1:-1]
     levels = np.r_[0, roots**2, errors.max()]
-    axes.contourf(*surface, levels, cmap=TERRAIN, alpha=0.75)
-    axes.contour(*surface, roots**2, colors=MUTED, linewidths=0.6)
+    axes.contourf(*surface, levels, cmap=theme.TERRAIN, alpha=0.75)
+    axes.contour(*surface, roots**2, colors=theme.MUTED, linewidths=0.6)
     path, marker = descent.path, "." if len(descent.path) <= 200 else None
-    style: dict[str, Any] = {"color": ORANGE}
+    style: dict[str, Any] = {"color": theme.ORANGE}
     axes.plot(*path.T, marker=marker, linewidth=1.6, label="path of gradient descent", **style)
-    style["markeredgecolor"] = INK
+    style["markeredgecolor"] = theme.INK
     axes.plot(*path[0], "o", label="start", **style)
     axes.plot(*path[-1], "*", markersize=13, label="end", **style)
     axes.set(xlabel="W", ylabel="b")
