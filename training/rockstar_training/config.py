@@ -32,11 +32,7 @@ class DataSpec:
 
 
 def parse_data(text: str) -> DataSpec:
-    """Parse the name of a data set.
-
-    Raises:
-        ConfigError: it does not match SYNTAX.
-    """
+    """Parse the name of a data set; raises a ConfigError if it does not match SYNTAX."""
     if text in IMAGE_SETS:
         return DataSpec("images", text)
     kind, colon, place = text.partition(":")
@@ -88,20 +84,17 @@ class Defaults:
 _LINEAR = Defaults(2000, 65_536, learning_rate=None, validation_fraction=0.0)
 
 _DIGITS = {
-    "linear": _LINEAR,
     "logistic": Defaults(40, 64, 0.03, validation_fraction=0.05),
     "mlp": Defaults(50, 64, 0.003, augmentation=0.4, validation_fraction=0.05),
     "cnn": Defaults(52, 64, 0.003, augmentation=1.0, validation_fraction=0.05),
 }
 _IMAGES = {
-    "linear": _LINEAR,
     "logistic": Defaults(30, 256, 0.003, patience=8),
     "mlp": Defaults(20, 128, 0.001, patience=6),
     "cnn": Defaults(8, 128, 0.004, augmentation=1.0, validation_fraction=0.02),
 }
 # A folder may have only a few hundred images: small batches, many epochs, and early stopping.
 _FOLDERS = {
-    "linear": _LINEAR,
     "logistic": Defaults(60, 32, 0.003, patience=12),
     "mlp": Defaults(60, 32, 0.001, patience=12),
     "cnn": Defaults(60, 32, 0.003, augmentation=0.5, patience=15),
@@ -111,7 +104,6 @@ _PRETRAINED = Defaults(60, 32, 0.1, augmentation=0.5, patience=15)
 # The lecture's network is expensive and has no normalization: fewer, smaller steps.
 _LECTURE = Defaults(4, 128, 0.0015, augmentation=0.5, validation_fraction=0.02)
 _TABLES = {
-    "linear": _LINEAR,
     "logistic": Defaults(100, 64, 0.01, patience=20, l2=1.0),
     "mlp": Defaults(100, 64, 0.001, patience=20, l2=4.0),
     "cnn": Defaults(20, 64, 0.001),
@@ -124,9 +116,9 @@ _SMALL_TABLES = _TABLES | {
 }
 # Minimum number of steps of an mlp on a small table.
 _MLP_STEPS = 800
-MODELS = tuple(_DIGITS)
 # The models that predict a probability for each label.
 CLASSIFIERS = ("logistic", "mlp", "cnn")
+MODELS = ("linear", *CLASSIFIERS)
 # Known values, and ranges, of settings of training and import.
 CHOICES: dict[str, tuple[str, ...]] = {
     "model": MODELS,
@@ -159,6 +151,8 @@ def defaults_for(
     """Return the default settings of a model on a data set."""
     if pretrained:
         return _PRETRAINED
+    if model == "linear":
+        return _LINEAR
     if data.startswith("folder:"):
         return _FOLDERS[model]
     if preset == "lecture" and data != "digits":
@@ -188,8 +182,7 @@ def defaults_for(
 class TrainConfig:
     """The settings of a training run; `config_for` fills in defaults that suit a model.
 
-    Raises:
-        ConfigError: an invalid value; the message starts with the field.
+    An invalid value raises a ConfigError, whose message starts with the field.
     """
 
     name: str  # of the published model; a letter or digit, then also "_", "." and "-"
@@ -314,12 +307,7 @@ class TrainConfig:
 
 
 def config_for(model: str, **settings: Any) -> TrainConfig:
-    """Create the configuration of a model; missing settings and None get its defaults.
-
-    Raises:
-        ConfigError: an invalid value; the message starts with the field.
-        TypeError: an unknown field.
-    """
+    """Create the configuration of a model; missing settings and None get its defaults."""
     _require_choice(model, "model")
     given = {field: value for field, value in settings.items() if value is not None}
     data = given.setdefault("data", DEFAULT_DATA)
@@ -359,11 +347,7 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
     """Read a settings file: a JSON object with fields of TrainConfig.
 
     Fields that are missing or null get the default of the model. Overrides replace the values of
-    the file, unless they are None.
-
-    Raises:
-        ConfigError: no such file, not JSON, an unknown field, or a value of the wrong type or
-            range; the message starts with the path.
+    the file, unless they are None. Raises a ConfigError, whose message starts with the path.
     """
     try:
         document = msgspec.json.decode(read_text(path))

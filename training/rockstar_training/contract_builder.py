@@ -7,17 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from math import sqrt
 from pathlib import Path
 
-from rockstar_contract.contract import (
-    CONTRACT_FILE,
-    SCHEMA_VERSION,
-    Contract,
-    ContractError,
-    DataSet,
-    ImageInput,
-    Input,
-    TableInput,
-    utc_now,
-)
+from rockstar_contract import contract as contracts
+from rockstar_contract.contract import Contract, ImageInput, Input, TableInput
 from rockstar_contract.errors import name_first
 from rockstar_contract.version_folders import served_versions
 from rockstar_training.errors import DataError
@@ -44,16 +35,16 @@ def build_contract(
     """
     countable = data.task == "classification" and len(data.labels) <= _MAX_CONFUSION_LABELS
     return Contract(
-        schema_version=SCHEMA_VERSION,
+        schema_version=contracts.SCHEMA_VERSION,
         model=name,
         version=1,
         task=data.task,
         input=data.input,
         labels=data.labels,
         metrics=metrics,
-        data_set=DataSet(name=data.name, examples=data.examples, sha256=data.sha256),
+        data_set=contracts.DataSet(name=data.name, examples=data.examples, sha256=data.sha256),
         statistics=data.statistics,
-        created=utc_now(),
+        created=contracts.utc_now(),
         producer=producer(),
         target=data.target,
         confusion=confusion_matrix(test, len(data.labels)) if countable else (),
@@ -77,16 +68,15 @@ def _served_contract(models: Path, model: str) -> Contract | None:
     """Read the contract of the served (highest) version; None if there is none to read."""
     try:
         folders = served_versions(models / model)
-        return Contract.from_json((folders[max(folders)] / CONTRACT_FILE).read_bytes())
-    except (OSError, ValueError, ContractError):
+        return Contract.from_json((folders[max(folders)] / contracts.CONTRACT_FILE).read_bytes())
+    except (OSError, ValueError, contracts.ContractError):
         return None
 
 
 def require_compatible(models: Path, model: str, new: Contract | PreparedData) -> None:
     """Check that a version with this contract, or trained on this data, may replace the served one.
 
-    Raises:
-        DataError: it promises something else; the message says what and what to do.
+    Raises a DataError if it promises something else.
     """
     contract = _served_contract(models, model)
     if contract is None:

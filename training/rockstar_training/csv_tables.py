@@ -17,19 +17,8 @@ from numpy.typing import NDArray
 from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
 from rockstar_contract.csv_rows import encoding_hint, read_table
-from rockstar_contract.errors import InvalidInputError, quote_names
-from rockstar_contract.table_cells import (
-    ISO,
-    MISSING,
-    MISSING_NUMBERS,
-    TIME,
-    fold_spelling,
-    number_text,
-    parse_date,
-    parse_number,
-    parse_quantity,
-    parse_range,
-)
+from rockstar_contract.errors import InvalidInputError, name_first, quote_names
+from rockstar_contract.table_cells import ISO, MISSING, TIME, parse_date, parse_number
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
 
@@ -52,8 +41,6 @@ _SENTINEL = re.compile(r"-?9{2,}(\.9+)?")
 _SENTINEL_ROWS, _SENTINEL_DISTANCE = 3, 5
 # Average number of rows per value in columns that are checked for revealing the target.
 _SEVERAL = 5
-# Columns with missing values that are listed.
-_NAMED = 12
 _LARGEST = float(np.finfo(np.float32).max)
 _ID_NAME = re.compile(
     r"(?i:id|index|idx|key|uid|uuid|guid|#|id[ _-].*|no\.?|nr\.?"
@@ -145,10 +132,8 @@ def read_csv(
 
     The first line of a file has the names of its columns. Without a task, a target of texts or of
     few distinct whole numbers is a classification, one of other numbers a regression. TrainConfig
-    describes the other arguments.
-
-    Raises:
-        DataError: a file cannot be read, a column is missing, or its values cannot be trained on.
+    describes the other arguments. Raises a DataError if a file cannot be read, a column is missing,
+    or its values cannot be trained on.
     """
     types = types or {}
     split_by, _, split_column = split.partition(":")
@@ -265,14 +250,14 @@ class _Rows:
         wrong = [text for text in texts if text.lower() not in MISSING]
         if wanted == "number":
             hint = f"it has too many such texts for --type {name}=number"
-            present = (text for text in texts if text.lower() not in MISSING_NUMBERS)
+            present = (text for text in texts if text.lower() not in table_cells.MISSING_NUMBERS)
             wrong = [text for text in present if parse_number(text) is None]
         raise self.error(name, texts.index(wrong[0]) if wrong else 0, hint)
 
     def _numbers(self, name: str, forced: bool) -> TableColumn | None:
         """Parse a column of numbers; None if it is none."""
         texts = self.texts[name]
-        present = [text for text in texts if text.lower() not in MISSING_NUMBERS]
+        present = [text for text in texts if text.lower() not in table_cells.MISSING_NUMBERS]
         if not forced and (not present or _are_codes(present)):
             return None
         quantity = cast("tables.Quantity", table_cells.quantity_of([*dict.fromkeys(present)]))
@@ -283,13 +268,13 @@ class _Rows:
         bare = {text: text.removesuffix(unit).rstrip() for text in dict.fromkeys(present)}
         sign = table_cells.decimal_sign(bare.values()) or self.decimal
         decimal: tables.DecimalSign = "," if sign == "," else "."
-        numbers = {text: parse_quantity(bare[text], quantity, decimal) for text in bare}
+        numbers = {text: table_cells.parse_quantity(bare[text], quantity, decimal) for text in bare}
         others = [text for text, number in numbers.items() if number is None]
         share = sum(numbers[text] is not None for text in present) / max(1, len(present))
-        numbers |= {text: parse_range(bare[text], quantity, decimal) for text in others}
+        numbers |= {text: table_cells.parse_range(bare[text], quantity, decimal) for text in others}
         ranges = tuple(text for text in others if numbers[text] is not None)
         markers = tuple(sorted({*others} - {*ranges}))
-        tolerated = _forced_markers(share) if forced else _markers_at_most(share)
+        tolerated = _markers_at_most(share, forced=forced)
         # Where most are numbers, and many different ones, a few other texts are no categories.
         several = len(bare) - len(others) > _NAMES_FROM
         least = 0.5 if several else _NUMBERS_AT_LEAST
@@ -432,15 +417,13 @@ def _are_numbered_dates(name: str, texts: list[str]) -> bool:
 def _categories(texts: list[str]) -> list[str | None]:
     """Spell each category in its most frequent way; None if missing."""
     counts = Counter(text for text in texts if text.lower() not in MISSING)
-    keys: dict[str, str | bool | None] = {text: fold_spelling(text) for text in counts}
-    truths: dict[str, str | bool | None] = {
-        text: tables.TRUTHS.get(text.lower()) for text in counts
-    }
+    keys: dict[str, object] = {text: table_cells.fold_spelling(text) for text in counts}
+    truths: dict[str, object] = {text: tables.TRUTHS.get(text.lower()) for text in counts}
     # Single letters and digits alone, or among other texts, may be codes.
     wordy = {truths[text] for text in counts if len(text) > 1} >= {True, False}
     if wordy and None not in truths.values():
         keys = truths
-    names: dict[str | bool | None, str] = {}
+    names: dict[object, str] = {}
     for text in sorted(counts, key=lambda text: (-counts[text], text)):
         names.setdefault(keys[text], text)
     return [names[keys[text]] if text in keys else None for text in texts]
@@ -504,10 +487,9 @@ def _useful_columns(
         )
     missing = [f"{name!r} {column.missing}" for name, column in columns.items() if column.missing]
     if missing:
-        more = f" and {len(missing) - _NAMED} more columns" if len(missing) > _NAMED else ""
         rows.notes.append(
             "missing values are filled with the median or the most frequent value, and marked: "
-            f"{', '.join(missing[:_NAMED])}{more}"
+            f"{name_first(missing)}"
         )
     return columns
 
@@ -519,7 +501,7 @@ def _without_sentinels(column: TableColumn) -> TableColumn:
     numbers, counts = np.unique(column.values[~np.isnan(column.values)], return_counts=True)
     for place in (0, -1):
         number, others = numbers[place], np.delete(numbers, place)
-        text = number_text(float(number))
+        text = table_cells.number_text(float(number))
         if counts[place] < _SENTINEL_ROWS or len(others) < _SENTINEL_ROWS:
             continue
         far = np.abs(others - number).min() > _SENTINEL_DISTANCE * np.ptp(others)
@@ -555,14 +537,14 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
     return ""
 
 
-def _markers_at_most(share: float) -> int:
-    """The most different texts that may count as missing, by the share of numbers."""
+def _markers_at_most(share: float, *, forced: bool) -> int:
+    """The most different texts that may count as missing, by the share of numbers.
+
+    More are tolerated in a column that a user forces to be numbers.
+    """
+    if forced:
+        return 1000 if share >= _NUMBERS_AT_LEAST else _NAMES_FROM
     return 100 if share >= _NEARLY_ALL else _MARKERS_AT_MOST
-
-
-def _forced_markers(share: float) -> int:
-    """The most different texts among numbers that may count as missing if a user wants numbers."""
-    return 1000 if share >= _NUMBERS_AT_LEAST else _NAMES_FROM
 
 
 def _odd(name: str, column: TableColumn) -> str:
@@ -577,7 +559,7 @@ def _odd(name: str, column: TableColumn) -> str:
     if not 0 < 2 * len(odd) < len(texts):
         return ""
     advice = "write those as numbers, or leave them empty"
-    if len(set(odd)) <= _forced_markers(1 - len(odd) / len(texts)):
+    if len(set(odd)) <= _markers_at_most(1 - len(odd) / len(texts), forced=True):
         advice += f"; to count them as missing, give --type {shlex.quote(f'{name}=number')}"
     return (
         f"{len(odd)} of its {len(texts)} values are no numbers, such as {odd[0][:40]!r}: {advice}"

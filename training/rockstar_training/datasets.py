@@ -63,11 +63,7 @@ class Dataset:
 
 
 def load(name: str, data_dir: Path | None = None) -> Dataset:
-    """Load "digits", "mnist" or "fashion_mnist"; `load_arrays` has the other arguments.
-
-    Raises:
-        DataError: an unknown name, or the data is not available.
-    """
+    """Load "digits", "mnist" or "fashion_mnist", as `load_arrays` does; raises DataError."""
     if name not in _INPUTS:
         raise DataError(f"no data set {name!r}; known are: {', '.join(_INPUTS)}")
     if name == "digits":  # 1,797 handwritten digits of 8 x 8 pixels
@@ -95,10 +91,8 @@ def load_arrays(
     """Load images, uint8 [n, 28, 28], and labels, int64 [n], of the training and the test split.
 
     They are in <name>.npz of `data_dir` or $ROCKSTAR_DATA_DIR. Without the file, they are
-    downloaded by this function, or by Keras, which caches them.
-
-    Raises:
-        DataError: the data is not available or invalid.
+    downloaded by this function, or by Keras, which caches them. Raises a DataError if they are not
+    available or invalid.
     """
     found = os.environ.get(DATA_DIR_VARIABLE)
     folder = data_dir or (Path(found) if found else None)

@@ -43,6 +43,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rockstar_contract import version_folders
 from rockstar_contract.activations import NEIGHBORS_FILE, find_neighbors
 from rockstar_contract.contract import (
     CONTRACT_FILE,
@@ -53,15 +54,8 @@ from rockstar_contract.contract import (
     ImageInput,
 )
 from rockstar_contract.manifest import write_manifest
-from rockstar_contract.version_folders import (
-    EDGE_FILE,
-    HELD_PREFIX,
-    held_versions,
-    incoming,
-    last_removed,
-    publish,
-)
-from rockstar_training import signatures, tensorflow_setup
+from rockstar_contract.version_folders import EDGE_FILE, HELD_PREFIX
+from rockstar_training import readback, signatures, tensorflow_setup
 from rockstar_training.config import CHOICES
 from rockstar_training.errors import ExportError
 from rockstar_training.evaluation import Predictor, accuracy, predict_part, regression_metrics
@@ -71,14 +65,7 @@ from rockstar_training.prepared_data import (
     MemoryExamples,
     PreparedData,
 )
-from rockstar_training.readback import (
-    LITERT_FILE,
-    Arrays,
-    litert_predictor,
-    open_edge,
-    verify,
-    verify_litert,
-)
+from rockstar_training.readback import LITERT_FILE, Arrays
 from rockstar_training.signatures import LITERT_SIGNATURES, Predict
 from rockstar_training.tensorflow_setup import quiet_native_log, tf
 from rockstar_training.tflite_metadata import with_metadata
@@ -107,6 +94,7 @@ class Exported:
     folder: Path
     contract: Contract
     problem: str  # why it has no LiteRT files; "" if it has them
+    notes: tuple[str, ...] = ()  # sentences about assumptions and omissions of an import
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +154,8 @@ def export(
                 edge = _litert(folder, predict, contract, (PREDICT_SIGNATURE,), quantization, 1)
                 # Only for scoring: the final file contains the contract, which has the score.
                 model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
-                quantized = litert_predictor(model, contract), open_edge(edge).predictor
+                small = readback.open_edge(edge).predictor
+                quantized = readback.litert_predictor(model, contract), small
                 contract = score_quantized(contract, quantization, quantized)
             _save(folder, predict, trackables, contract, tuple(signatures.methods(contract)))
             signatures.name_methods(folder, contract)
@@ -181,7 +170,7 @@ def export(
                 golden if isinstance(golden, dict) else {contract.encoded.name: golden.tensors}
             )
             write_warmup(folder, contract, samples)
-            verify(folder, predict, contract, golden)
+            readback.verify(folder, predict, contract, golden)
             try:
                 model = _litert(folder, predict, contract, LITERT_SIGNATURES, quantization)
                 (folder / LITERT_FILE).write_bytes(model)
@@ -190,7 +179,7 @@ def export(
                     (folder / EDGE_FILE).write_bytes(with_metadata(edge, contract))
                     if neighbors is not None:
                         (folder / NEIGHBORS_FILE).write_bytes(neighbors(edge))
-                verify_litert(folder, predict, contract, samples, quantized)
+                readback.verify_litert(folder, predict, contract, samples, quantized)
             except Exception as error:  # freezing, converting and running raise anything
                 if litert_required or isinstance(error, OSError):
                     raise
@@ -362,14 +351,12 @@ def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]
     """Publish the files that the body writes as the next version, unless it raises.
 
     Other publishers of this model wait until the body ends. A held version is not served until
-    `rockstar promote`.
-
-    Raises:
-        ExportError: the disk is full or the folder is not writable, for example.
+    `rockstar promote`. Raises an ExportError if the disk is full, for example.
     """
     try:
-        with incoming(model_folder) as folder:
-            version = max([last_removed(model_folder), *versions(model_folder)]) + 1
+        with version_folders.incoming(model_folder) as folder:
+            removed = version_folders.last_removed(model_folder)
+            version = max([removed, *versions(model_folder)]) + 1
             if version > _LAST_VERSION:
                 raise ExportError(
                     f"{model_folder} has version {_LAST_VERSION}, the last one there can be"
@@ -378,7 +365,7 @@ def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]
             yield Incoming(folder, version, target)
             write_manifest(folder)
             try:
-                publish(folder, target)
+                version_folders.publish(folder, target)
             except FileExistsError as error:
                 raise ExportError(
                     f"{target} appeared while it was being published: try again"
@@ -390,4 +377,4 @@ def publication(model_folder: Path, *, held: bool = False) -> Iterator[Incoming]
 def versions(model_folder: Path) -> list[int]:
     """List the version numbers that are taken in a model's folder, ascending."""
     served = {int(entry.name) for entry in model_folder.iterdir() if _VERSION.fullmatch(entry.name)}
-    return sorted(served.union(held_versions(model_folder)))
+    return sorted(served.union(version_folders.held_versions(model_folder)))

@@ -456,11 +456,8 @@ def unfinished_folder(runs: Path, config: TrainConfig, train: Part) -> Path:
 def unfinished_run(runs: Path, config: TrainConfig, train: Part) -> Iterator[Path]:
     """Lock the folder of an unfinished training, the same for the same settings and data.
 
-    No other process writes to it. It is removed if the body succeeds, and kept for the next attempt
-    if it fails.
-
-    Raises:
-        TrainingError: it cannot be written, or the same training runs in another process.
+    It is removed if the body succeeds, and kept for the next attempt if it fails. Raises a
+    TrainingError if it cannot be written, or the same training runs in another process.
     """
     folder = unfinished_folder(runs, config, train)
     with locked(folder, f"training of {config.name}"):

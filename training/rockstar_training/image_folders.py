@@ -112,10 +112,8 @@ def scan_folder(
 ) -> ImageFolder:
     """Examine every image of a folder; see the module docstring for the layout.
 
-    The class folders for validation and testing may be elsewhere.
-
-    Raises:
-        DataError: no such folder, fewer than two classes, or a class whose images are all damaged.
+    The class folders for validation and testing may be elsewhere. Raises a DataError without such a
+    folder, with fewer than two classes, or with a class whose images are all damaged.
     """
     skipped: list[str] = []
     names, examples = _read_layout(folder, validation, test, skipped)
@@ -164,11 +162,7 @@ class Corrections:
 
 
 def scan_corrections(folder: Path, label_names: Sequence[str]) -> Corrections:
-    """Examine the images of a folder that has a subfolder for each label, or for some of them.
-
-    Raises:
-        DataError: no such folder.
-    """
+    """Examine the images of a folder that has a subfolder for each label, or for some of them."""
     skipped: list[str] = []
     files = [file for file in _walk(folder, skipped) if len(file.parts) > 1]
     places = {name: place for place, name in enumerate(label_names)}

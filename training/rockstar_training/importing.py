@@ -6,7 +6,7 @@ detected by running the model on samples, or assumed, with a note.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,6 @@ class ImportOptions:
     replace: bool = False  # publish even if the served version promises something else
 
 
-@dataclass(frozen=True)
-class Imported:
-    """A published version, and sentences about assumptions and omissions."""
-
-    folder: Path
-    contract: Contract
-    notes: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Interpretation:
     """The interpretation of an output."""
@@ -77,16 +68,14 @@ class _Interpretation:
     convert: Convert  # maps the output [n, …] to float32 [n, labels] or [n, 1]
 
 
-def import_model(path: Path, models: Path, options: ImportOptions) -> Imported:
+def import_model(path: Path, models: Path, options: ImportOptions) -> Exported:
     """Publish a .keras or .h5 file, or a folder with a SavedModel, as the next version.
 
-    Raises:
-        TrainingError: it cannot be imported, or the served version promises something else.
+    Raises a TrainingError if it cannot be imported, or the served version promises something else.
     """
     with opened(path, options.signature, allow_code=options.allow_code) as source:
         importer = _Importer(source, models, options)
-        exported = importer.publish()
-    return Imported(exported.folder, exported.contract, tuple(importer.notes))
+        return replace(importer.publish(), notes=tuple(importer.notes))
 
 
 class _Importer:

@@ -15,6 +15,7 @@ is lost, and all of them start again and continue from the last checkpoint.
 import contextlib
 import json
 import logging
+import math
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -88,15 +89,10 @@ def meet(addresses: Sequence[str], index: int, patience: float) -> dict[int, soc
     if index:
         return _reach_first(addresses, index, deadline)
     links: dict[int, socket.socket] = {}
-    logged = float("-inf")
+    report_missing = _reporter(0, deadline)
     with _listen(addresses[0]) as listener:
         while missing := sorted(set(range(1, len(addresses))) - set(links)):
-            names = ", ".join(f"worker {each} at {addresses[each]}" for each in missing)
-            if time.monotonic() > logged + _LOG_EVERY_S:
-                log.info("worker 0 waits for %s", names)
-                logged = time.monotonic()
-            if time.monotonic() > deadline:
-                raise TrainingError(_in_vain(0, names))
+            report_missing(", ".join(f"worker {each} at {addresses[each]}" for each in missing))
             links |= _accept(listener, len(addresses))
     for link in links.values():
         _send(link, _START)
@@ -108,7 +104,7 @@ def _reach_first(
     addresses: Sequence[str], index: int, deadline: float
 ) -> dict[int, socket.socket] | None:
     """Connect to worker 0, and wait until it has met all."""
-    logged = float("-inf")
+    report_missing = _reporter(index, deadline)
     while True:
         try:
             link = socket.create_connection(_host_and_port(addresses[0]), timeout=_CONNECT_S)
@@ -129,20 +125,27 @@ def _reach_first(
             if answer == _DONE:
                 return None
             why = "it has not ended its earlier training" if answer else "it closed the connection"
-        missing = f"worker 0 at {addresses[0]} ({why})"
-        if time.monotonic() > logged + _LOG_EVERY_S:
-            log.info("worker %d waits for %s", index, missing)
-            logged = time.monotonic()
-        if time.monotonic() > deadline:
-            raise TrainingError(_in_vain(index, missing))
+        report_missing(f"worker 0 at {addresses[0]} ({why})")
         time.sleep(_PAUSE_S)
 
 
-def _in_vain(index: int, missing: str) -> str:
-    return (
-        f"worker {index} waited in vain for {missing}: see whether these pods are scheduled and "
-        "what their logs say, or set --patience to more seconds"
-    )
+def _reporter(index: int, deadline: float) -> Callable[[str], None]:
+    """Return a function that logs what is missing now and then, and fails after the deadline."""
+    logged = -math.inf
+
+    def report(missing: str) -> None:
+        nonlocal logged
+        now = time.monotonic()
+        if now > logged + _LOG_EVERY_S:
+            log.info("worker %d waits for %s", index, missing)
+            logged = now
+        if now > deadline:
+            raise TrainingError(
+                f"worker {index} waited in vain for {missing}: see whether these pods are "
+                "scheduled and what their logs say, or set --patience to more seconds"
+            )
+
+    return report
 
 
 def run(

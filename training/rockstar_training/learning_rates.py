@@ -73,10 +73,8 @@ def four_curves(
     """Train at one learning rate after the other, and select four.
 
     The seed is that of the split, the initial weights and the order of the batches. `progress` is
-    called after each of up to len(LADDER) rates.
-
-    Raises:
-        TrainingError: with this number of epochs no four rates can be distinguished.
+    called after each of up to len(LADDER) rates. Raises a TrainingError if no four rates can be
+    distinguished with this number of epochs.
     """
     curves: list[Curve] = []
     for curve in _runs(model, epochs, seed):

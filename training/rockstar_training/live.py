@@ -99,14 +99,10 @@ class Live(Observer):
         *,
         watched: bool,
     ) -> None:
-        """Open the files.
+        """Open the files in the folder of the run.
 
-        Args:
-            folder: of the run.
-            config: settings of the training.
-            data: its data.
-            path: records W and b, if the network is a line.
-            watched: whether to record snapshots even if no page is open.
+        The path records W and b, if the network is a line. If `watched`, snapshots are recorded
+        even if no page is open.
         """
         self._config, self._data, self._path = config, data, path
         # Workers that train one model together would have to agree on each request.

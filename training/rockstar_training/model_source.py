@@ -70,10 +70,8 @@ class Source:
 def opened(path: Path, signature: str | None, *, allow_code: bool) -> Iterator[Source]:
     """Load a .keras or .h5 file, or a folder with a SavedModel, for the duration of the block.
 
-    The arguments are those of ImportOptions.
-
-    Raises:
-        ImportModelError: there is no model, or it cannot be loaded safely.
+    The arguments are those of ImportOptions. Raises an ImportModelError if there is no model, or it
+    cannot be loaded safely.
     """
     if path.suffix in _KERAS_FILES and path.is_file():
         with tempfile.TemporaryDirectory(prefix="rockstar-import-") as exported:
@@ -251,12 +249,11 @@ def _has_code(path: Path) -> ImportModelError:
 
 
 def _meta_graphs(folder: Path) -> list[Any]:
-    saved = SavedModel()
+    path = folder / _SAVED_MODEL
     try:
-        saved.ParseFromString((folder / _SAVED_MODEL).read_bytes())
+        return list(SavedModel.FromString(path.read_bytes()).meta_graphs)
     except (OSError, DecodeError) as error:
-        raise ImportModelError(f"{folder / _SAVED_MODEL} is damaged: {error}") from error
-    return list(saved.meta_graphs)
+        raise ImportModelError(f"{path} is damaged: {error}") from error
 
 
 def _require_harmless(folder: Path, *, allow_code: bool) -> None:

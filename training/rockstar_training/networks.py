@@ -83,10 +83,8 @@ def create(
 ) -> Network:
     """Create a network with new, or pretrained, weights in the configured API.
 
-    Keras layers get the dtype policy. If unfrozen, a pretrained backbone is trained, too.
-
-    Raises:
-        ConfigError: the model cannot learn this task.
+    Keras layers get the dtype policy. If unfrozen, a pretrained backbone is trained, too. Raises a
+    ConfigError if the model cannot learn this task.
     """
     if config.api == "core":
         return CoreNetwork(config, task)

@@ -191,9 +191,8 @@ class PreparedData:
 def prepare_data(config: TrainConfig) -> PreparedData:
     """Load, split and describe the data set of a configuration.
 
-    Raises:
-        ConfigError: the configured model cannot learn from this data.
-        DataError: the data is missing or cannot be used; the message says what to do.
+    Raises a ConfigError if the configured model cannot learn from this data, and a DataError if the
+    data is missing or cannot be used.
     """
     spec = parse_data(config.data)
     fractions = Fractions(config.test_fraction, config.validation_fraction, config.seed)

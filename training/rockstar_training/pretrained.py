@@ -31,10 +31,8 @@ _DROPOUT = 0.2
 def build(config: TrainConfig, task: Task, *, unfrozen: bool) -> Model:
     """Build a classifier on the configured backbone: float32 [n, h, w, c] in 0…1 to probabilities.
 
-    If unfrozen, the backbone is trained, too, and not only the last layer.
-
-    Raises:
-        ConfigError: the backbone cannot be loaded, or not for such images; the message says why.
+    If unfrozen, the backbone is trained, too, and not only the last layer. Raises a ConfigError if
+    the backbone cannot be loaded, or not for such images.
     """
     backbone = _Backbone(*_load(config, task), unfrozen=unfrozen)
     images = keras.Input(task.shape, name="input")

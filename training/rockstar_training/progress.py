@@ -72,28 +72,22 @@ def show_progress(label: str, epochs: int, stream: TextIO | None = None) -> Iter
     Yields the `progress` argument of `train_and_evaluate`. The stream defaults to standard error.
     """
     stream = sys.stderr if stream is None else stream
-    if not stream.isatty():
+    with progress_bar(label, epochs, stream) as bar:
 
-        def print_line(epoch: Epoch) -> None:
-            every = max(1, epoch.epochs // _PLAIN_LINES)
-            if epoch.number % every == 0 or epoch.last:
+        def show(epoch: Epoch) -> None:
+            if not bar.disable:
+                bar.set_postfix_str(epoch.brief(), refresh=False)
+                # A resumed training starts at a later epoch.
+                bar.update(epoch.number - bar.n)
+            elif epoch.number % max(1, epoch.epochs // _PLAIN_LINES) == 0 or epoch.last:
                 line = f"{label}: epoch {epoch.number} of {epoch.epochs}, {epoch}"
                 click.echo(line, file=stream)
 
-        yield print_line
-        return
-    with progress_bar(label, epochs, stream) as bar:
-
-        def update_bar(epoch: Epoch) -> None:
-            bar.set_postfix_str(epoch.brief(), refresh=False)
-            # A resumed training starts at a later epoch.
-            bar.update(epoch.number - bar.n)
-
-        yield update_bar
+        yield show
 
 
 def progress_bar(label: str, total: int, stream: TextIO) -> "tqdm[Any]":
-    """A bar on a terminal, with a postfix after the elapsed time."""
+    """A bar with a postfix after the elapsed time; disabled if the stream is no terminal."""
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # it would start a thread
@@ -104,6 +98,7 @@ def progress_bar(label: str, total: int, stream: TextIO) -> "tqdm[Any]":
         bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
         dynamic_ncols=True,
         mininterval=0,
+        disable=None,
     )
 
 

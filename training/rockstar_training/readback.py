@@ -12,7 +12,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from rockstar_contract.contract import (
@@ -59,10 +58,7 @@ def open_saved_model(folder: Path) -> tuple[Signatures, Run]:
     """Load a SavedModel; return its signatures and a function that runs them.
 
     It is loaded into a session, as TensorFlow Serving does: tf.saved_model.load also finds
-    variables that a session does not restore.
-
-    Raises:
-        OSError, ValueError, RuntimeError: it cannot be loaded.
+    variables that a session does not restore. Raises OSError, ValueError or RuntimeError.
     """
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
@@ -147,8 +143,7 @@ def verify(
 ) -> None:
     """Check the contract and the SavedModel of a version against the exported function.
 
-    Raises:
-        ExportError: the first difference, in a sentence.
+    The first difference is an ExportError.
     """
     same = (folder / CONTRACT_FILE).read_text("utf-8") == contract.to_json()
     _require(same, f"{CONTRACT_FILE} differs")
@@ -178,10 +173,8 @@ def verify_litert(
 ) -> None:
     """Check the LiteRT files of a version against the exported function, on samples by input name.
 
-    If they are quantized, model.tflite and edge.tflite are checked against these predictors.
-
-    Raises:
-        ExportError: the first difference, in a sentence.
+    If they are quantized, model.tflite and edge.tflite are checked against these predictors. The
+    first difference is an ExportError.
     """
     content = (folder / LITERT_FILE).read_bytes()
     what = "the LiteRT file"
@@ -223,12 +216,8 @@ def _reference(predict: Predict, contract: Contract, samples: Arrays) -> Arrays:
 
 def _saved_methods(folder: Path) -> dict[str, str]:
     """Read the method of TensorFlow Serving that each signature of a SavedModel is for."""
-    saved = SavedModel()
-    try:
-        saved.ParseFromString((folder / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
-    except (OSError, ValueError, DecodeError) as error:
-        raise ExportError(f"the SavedModel cannot be read back: {error}") from error
-    (graph,) = saved.meta_graphs
+    path = folder / tf.saved_model.SAVED_MODEL_FILENAME_PB
+    (graph,) = SavedModel.FromString(path.read_bytes()).meta_graphs
     return {
         name: signature.method_name
         for name, signature in graph.signature_def.items()

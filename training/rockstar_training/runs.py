@@ -42,7 +42,7 @@ REQUESTS_FILE = "requests.jsonl"
 PREDICTIONS_FILE = "test_predictions.csv"
 
 # The metric that a run is compared by (the first one present) and its display name.
-_SCORES = {"test_accuracy": "accuracy", "test_r2": "R²"}
+SCORES = {"test_accuracy": "accuracy", "test_r2": "R²"}
 
 # Columns that runs can be sorted by, and those whose largest value comes first.
 SORTABLE = ("created", "id", "model", "data", "score", "loss", "epochs", "seconds")
@@ -74,11 +74,7 @@ class Skipped:
 
 
 def require_writable(workdir: Path) -> None:
-    """Check before training that models/ and runs/ can be written.
-
-    Raises:
-        TrainingError: they cannot; the message names the folder.
-    """
+    """Check before training that models/ and runs/ can be written, else raise a TrainingError."""
     if utf8_name(str(workdir)) != str(workdir):
         raise TrainingError(
             f"cannot write to {utf8_name(str(workdir))}: TensorFlow takes only folders whose names "
@@ -99,8 +95,7 @@ def require_writable(workdir: Path) -> None:
 def locked(folder: Path, what: str) -> Iterator[None]:
     """Create the folder of an unfinished run, and lock it against other processes.
 
-    Raises:
-        TrainingError: it cannot be written, or the same run is going on in another process.
+    Raises a TrainingError if it cannot be written, or the same run is going on in another process.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,10 +126,8 @@ def write_record(
     Its history.json is a list of epochs. Its test_predictions.csv has a row for each held-out
     example: its index in the data set, its label, the predicted label and its probability; or for a
     regression its true and its predicted value. TensorBoard's logs and the events are moved into it
-    from the folder of the unfinished run, if they exist.
-
-    Raises:
-        TrainingError: it cannot be written; the model is published nevertheless.
+    from the folder of the unfinished run, if they exist. Raises a TrainingError if it cannot be
+    written; the model is published nevertheless.
     """
     folder = runs / f"{contract.model}-{contract.version}"
     documents = {METRICS_FILE: contract.metrics, HISTORY_FILE: [asdict(each) for each in history]}
@@ -176,8 +169,7 @@ def _write_predictions(path: Path, contract: "Contract", test: "TestPredictions"
 def read_runs(folder: Path) -> tuple[list[Run], list[Skipped]]:
     """Read all runs in a folder, sorted by id, and list the folders that are not runs.
 
-    Raises:
-        OSError: the folder cannot be listed.
+    Raises an OSError if the folder cannot be listed.
     """
     found: list[Run] = []
     skipped: list[Skipped] = []
@@ -211,10 +203,9 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def find_run(runs: Path, name: str) -> Path:
-    """Find a run by its folder, its name, or the name of its model: then the newest.
+    """Find a run by its folder, its name, or the name of its model, then the newest.
 
-    Raises:
-        TrainingError: there is none.
+    Raises a TrainingError if there is none.
     """
     if (Path(name) / EVENTS_FILE).is_file():
         return Path(name)
@@ -242,11 +233,7 @@ def comparable_runs(folder: Path, config: TrainConfig, exclude: str, most: int =
 
 
 def write_runs_page(folder: Path, runs: Sequence[Run], skipped: Sequence[Skipped]) -> Path:
-    """Write index.html into a folder of runs: a table for each data set, with links to reports.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write index.html into a folder of runs: a table for each data set, with links to reports."""
     from rockstar_training.report.theme import render  # loads matplotlib
 
     groups: dict[tuple[str, str | None], list[Run]] = {}
@@ -312,12 +299,12 @@ def _read(path: Path) -> Run:
     metrics: _Metrics = _document(path / METRICS_FILE, _Metrics)
     history: list[_Epoch] = _document(path / HISTORY_FILE, list[_Epoch])
     contract: _Contract = _document(path / CONTRACT_FILE, _Contract)
-    metric = next((name for name in _SCORES if getattr(metrics, name) is not None), None)
+    metric = next((name for name in SCORES if getattr(metrics, name) is not None), None)
     return Run(
         id=path.name,
         model=config.model,
         data=utf8_name(config.data),
-        metric=None if metric is None else _SCORES[metric],
+        metric=None if metric is None else SCORES[metric],
         score=None if metric is None else _finite(getattr(metrics, metric)),
         loss=_finite(metrics.test_loss),
         epochs=len(history),

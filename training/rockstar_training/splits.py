@@ -40,10 +40,7 @@ def split_labeled(
     """Split examples at random, with the same share of every label in each part.
 
     A data set may define a split itself, whose empty parts are taken from `train`. The name is that
-    of the data set in error messages.
-
-    Raises:
-        DataError: a part would lack a label.
+    of the data set in error messages. Raises a DataError if a part would lack a label.
     """
     nothing = np.empty(0, np.int64)
     given = given or Split(np.arange(len(labels), dtype=np.int64), nothing, nothing)
@@ -64,10 +61,8 @@ def hold_out(
 
     Both get about the same share of every label, if there are labels. The second one gets this
     fraction of the examples, and every label with two or more; the only example of a label stays on
-    the first side. The name is that of the examples in error messages.
-
-    Raises:
-        DataError: there are too few examples for two sides.
+    the first side. The name is that of the examples in error messages. Raises a DataError if there
+    are too few examples for two sides.
     """
     from sklearn.model_selection import train_test_split
 
@@ -93,11 +88,7 @@ def hold_out(
 
 
 def split_table(table: Table, fractions: Fractions) -> Split:
-    """Split a table by its files, by groups, by time, or at random.
-
-    Raises:
-        DataError: a part would be empty.
-    """
+    """Split a table by its files, by groups, by time, or at random; no part may be empty."""
     rows, validation, test = (
         np.flatnonzero(table.parts == part) for part in (TRAIN, VALIDATION, TEST)
     )
@@ -112,10 +103,7 @@ def folds_of(table: Table, folds: int, validation_fraction: float, seed: int) ->
     """Split the training rows for each fold, so that every row is tested with once.
 
     With a time column, each fold trains on all rows before those it tests with. Rows from separate
-    files are used for validation only.
-
-    Raises:
-        DataError: fewer rows, or groups, than folds.
+    files are used for validation only. Raises a DataError for fewer rows, or groups, than folds.
     """
     from sklearn.model_selection import TimeSeriesSplit
 

@@ -44,11 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def require_mlflow() -> None:
-    """Check that MLflow is installed.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """Check that MLflow is installed, else raise a ConfigError."""
     try:
         version("mlflow-skinny")  # mlflow has it as a part
     except PackageNotFoundError:
@@ -66,15 +62,10 @@ class Tracking:
     """
 
     def __init__(self, uri: str, config: TrainConfig, folder: Path) -> None:
-        """Connect to MLflow.
+        """Connect to a tracking server or a database, by default to MLFLOW_TRACKING_URI.
 
-        Args:
-            uri: of a tracking server or a database; "" for MLFLOW_TRACKING_URI.
-            config: logged as parameters.
-            folder: of the unfinished training.
-
-        Raises:
-            ConfigError: MLflow is not installed, or cannot use the URI.
+        The folder is that of the unfinished training. Raises a ConfigError if MLflow is not
+        installed, or cannot use the URI.
         """
         require_mlflow()
         for name, value in _ENVIRONMENT.items():
@@ -120,17 +111,10 @@ class Tracking:
     def finish(
         self, contract: Contract, history: Sequence[Epoch], folder: Path, run: Path, held: str
     ) -> str:
-        """Log the result, and register the version.
+        """Log the result, and register the version; return a sentence that says how it went.
 
-        Args:
-            contract: as published.
-            history: all epochs.
-            folder: of the published version.
-            run: folder of its record.
-            held: why the version is not served; "" if it is.
-
-        Returns:
-            A sentence that names the run, or says what could not be logged.
+        Folders are those of the published version, and of the record of its run; `held` says why
+        the version is not served, "" if it is.
         """
         self._waiting = {each.number: each for each in history if each.number not in self._logged}
         steps: dict[str, Callable[[], None]] = {

@@ -33,14 +33,14 @@ from rockstar_training.report.card import CARD_FILE, model_card
 from rockstar_training.report.classification import Classified
 from rockstar_training.report.page import ReportData, outcome_of, write_report
 from rockstar_training.report.regression import Regressed, descent_path
-from rockstar_training.runs import comparable_runs, require_writable, write_record
+from rockstar_training.runs import SCORES, comparable_runs, require_writable, write_record
 from rockstar_training.tensorflow_setup import make_repeatable, strategy
 from rockstar_training.tracking import Tracking
 
 # Fine-tuning divides the learning rate by this: large steps would destroy pretrained weights.
 _FINE_TUNING = 1000
 # The metric that is reported for each fold (the first one present) and its display name.
-_HEADLINES = {"test_accuracy": "accuracy", "test_r2": "R²", "test_rmse": "RMSE"}
+_HEADLINES = {**SCORES, "test_rmse": "RMSE"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -201,10 +201,7 @@ def _start_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Writes for each trial what its results say anyway.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-    }
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     try:
         ray.init(
             address=address or "local",
@@ -344,9 +341,7 @@ class _Progress(tune.Callback):  # type: ignore[misc]
 
     def setup(self, **_: Any) -> None:
         """Start to show progress."""
-        self._best, self._bar = math.inf, None
-        if sys.stderr.isatty():
-            self._bar = progress_bar(self._label, self._trials, sys.stderr)
+        self._best, self._bar = math.inf, progress_bar(self._label, self._trials, sys.stderr)
 
     def on_trial_result(self, trials: list[Any], result: dict[str, Any], **_: Any) -> None:
         """Show the counts of trials."""
@@ -367,19 +362,16 @@ class _Progress(tune.Callback):  # type: ignore[misc]
 
     def on_experiment_end(self, trials: list[Any], **_: Any) -> None:
         """End the bar."""
-        if self._bar is not None:
-            self._show(trials)
-            self._bar.close()
+        self._show(trials)
+        self._bar.close()
 
     def _ended(self, trials: list[Any], trial: Any, how: str) -> None:
-        if self._bar is None:
+        if self._bar.disable:
             number = sorted(each.trial_id for each in trials).index(trial.trial_id) + 1
             click.echo(f"{self._label}: trial {number} of {self._trials} {how}", err=True)
         self._show(trials)
 
     def _show(self, trials: list[Any]) -> None:
-        if self._bar is None:
-            return
         states = [trial.status for trial in trials]
         running = states.count("RUNNING")
         ended = states.count("TERMINATED") + states.count("ERROR")

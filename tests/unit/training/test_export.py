@@ -139,7 +139,7 @@ def test_a_damaged_litert_file_is_found(tmp_path, monkeypatch):
         file.write_bytes(file.read_bytes()[:200])
         verify_litert(folder, *args, **options)
 
-    monkeypatch.setattr(exporting, "verify_litert", damage_and_verify)
+    monkeypatch.setattr(readback, "verify_litert", damage_and_verify)
     require_refused(tmp_path, *toys.plain_model(), "the LiteRT file cannot be read back")
 
 

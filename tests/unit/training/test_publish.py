@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from rockstar_contract.manifest import check_manifest
-from rockstar_training import export as publishing
 from rockstar_training.errors import ExportError
 from rockstar_training.export import publication, versions
 
@@ -207,7 +206,10 @@ def test_killed_at_random_moments(tmp_path):
     assert left_behind > KILLS // 2
 
 
-@pytest.mark.parametrize("step", ["write_manifest", "publish"])
+@pytest.mark.parametrize(
+    "step",
+    ["rockstar_training.export.write_manifest", "rockstar_contract.version_folders.publish"],
+)
 def test_a_disk_that_is_full_at_the_end(tmp_path, monkeypatch, step):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -216,7 +218,7 @@ def test_a_disk_that_is_full_at_the_end(tmp_path, monkeypatch, step):
         with publication(tmp_path) as incoming:
             fill(incoming.folder)
 
-    monkeypatch.setattr(publishing, step, full)
+    monkeypatch.setattr(step, full)
     with pytest.raises(ExportError, match=r"cannot publish in .*No space left"):
         publish()
     assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
