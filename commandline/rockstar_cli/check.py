@@ -157,12 +157,12 @@ def check_routes(file: Path, upstream: str | None) -> Iterator[Finding]:
     from rockstar_client.backend import Query
     from rockstar_client.errors import CallError
     from rockstar_client.tfserving import TFServingClient
-    from rockstar_serving.gateway.api_keys import FilesError
+    from rockstar_serving.gateway.api_keys import SettingError
     from rockstar_serving.gateway.routes_file import read_routes
 
     try:
         routes = read_routes(file)
-    except FilesError as error:
+    except SettingError as error:
         yield Finding(str(file), "failed", str(error), "docs/gateway.md shows an example")
         return
     for sentence in [*_sentences(routes)] or ["has no routes"]:

@@ -23,7 +23,7 @@ from rockstar_contract.csv_rows import read_table
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image
 from rockstar_contract.manifest import MANIFEST_FILE, ManifestError, check_manifest, write_manifest
-from rockstar_serving.gateway.api_keys import FilesError, read_keys
+from rockstar_serving.gateway.api_keys import SettingError, read_keys
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from rockstar_serving.gateway.routes_file import read_routes
@@ -357,8 +357,8 @@ TARGETS = {
         ],
     ),
     "grpc": Target(_called, [*_calls()]),
-    "routes": Target(_file(read_routes, FilesError), [_ROUTES]),
-    "keys": Target(_file(read_keys, FilesError), [_KEYS]),
+    "routes": Target(_file(read_routes, SettingError), [_ROUTES]),
+    "keys": Target(_file(read_keys, SettingError), [_KEYS]),
     "models-config": Target(_file(read_config_file, ConfigError), [_MODELS_CONFIG]),
     "batching": Target(_file(read_parameters, ConfigError), [_BATCHING]),
     "manifest": Target(_checked(_folder() / "version"), [_manifest()]),

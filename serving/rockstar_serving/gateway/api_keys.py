@@ -48,8 +48,8 @@ Parsed = TypeVar("Parsed")
 log = logging.getLogger(__name__)
 
 
-class FilesError(ValueError):
-    """A file that a setting names cannot be used; the message names it, and what is expected."""
+class SettingError(ValueError):
+    """An invalid setting or a file that it names; the message says which, and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Keys:
             rate_limit: default for keys without their own; empty is none.
 
         Raises:
-            FilesError: see parse_keys, read_keys.
+            SettingError: see parse_keys, read_keys.
         """
         self._words, self._path, self._rate_limit = parse_keys(words), path, rate_limit
         self._reading = threading.Lock()
@@ -220,7 +220,7 @@ class Keys:
                 self._state = state
                 self._known = self._read()
                 log.info("read %s again: %d API keys", self._path, len(self._known.keys))
-        except FilesError as error:
+        except SettingError as error:
             log.error("kept the earlier API keys: %s", error)
         finally:
             self._reading.release()
@@ -251,19 +251,19 @@ def make_key(name: str) -> tuple[str, str, str]:
 
 
 def read_keys(path: Path) -> dict[str, Key]:
-    """Read a keys file; raises FilesError, also if it has no key."""
+    """Read a keys file; raises SettingError, also if it has no key."""
     document = read_toml(path)
     tables = document.pop("keys", {})
     if document or not isinstance(tables, dict):
-        raise FilesError(f"{path}: expected only tables [keys.NAME]")
+        raise SettingError(f"{path}: expected only tables [keys.NAME]")
     if not tables:
         # A file that is still being written must not open the gateway to everyone.
-        raise FilesError(f"{path} holds no key: rockstar gateway --make-key NAME makes one")
+        raise SettingError(f"{path} holds no key: rockstar gateway --make-key NAME makes one")
     return {name: convert(table, Key, f"{path}: keys.{name}") for name, table in tables.items()}
 
 
 def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
-    """Parse the words of ROCKSTAR_API_KEYS; raises FilesError if one is not NAME:HASH."""
+    """Parse the words of ROCKSTAR_API_KEYS; raises SettingError if one is not NAME:HASH."""
     keys = {}
     for number, word in enumerate(words, start=1):
         name, _, digest = word.partition(":")
@@ -274,22 +274,22 @@ def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises FilesError."""
+    """Read a TOML file; raises SettingError."""
     try:
         return tomllib.loads(read_text(path))
     except OSError as error:
-        raise FilesError(f"{path} cannot be read: {error.strerror}") from error
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FilesError(f"{path} is not TOML: {error}") from error
+        raise SettingError(f"{path} is not TOML: {error}") from error
 
 
 def convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
-    """Convert a value in a file, at a place that errors name; raises FilesError."""
+    """Convert a value in a file, at a place that errors name; raises SettingError."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).replace("`", "").partition(" - at $")
-        raise FilesError(f"{place}{where}: {what[:1].lower()}{what[1:]}") from error
+        raise SettingError(f"{place}{where}: {what[:1].lower()}{what[1:]}") from error
 
 
 def _digest(key: str) -> str:

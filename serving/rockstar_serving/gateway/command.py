@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from rockstar_serving import ServeError, logs
-from rockstar_serving.gateway.api_keys import FilesError
+from rockstar_serving.gateway.api_keys import SettingError
 from rockstar_serving.gateway.settings import (
     GatewayConfig,
-    SettingError,
     command_option,
     config_of,
     documents,
@@ -88,7 +87,7 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
             )
             return
         _serve(config_of(effective), as_json)
-    except (SettingError, FilesError) as error:
+    except SettingError as error:
         raise click.UsageError(str(error)) from error
     except ServeError as error:
         raise click.ClickException(str(error)) from error

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rockstar_serving.gateway.api_keys import FilesError
+from rockstar_serving.gateway.api_keys import SettingError
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -49,7 +49,7 @@ class Lifecycle:
         """Read the files that the settings name, and create the folder for metrics.
 
         `on_ready` is called with the address when the server listens; by default it is logged.
-        Raises FilesError.
+        Raises SettingError.
         """
         self._config = config
         self._on_ready = on_ready
@@ -59,7 +59,7 @@ class Lifecycle:
             self.metrics_folder = Path(tempfile.mkdtemp(prefix="rockstar-metrics-", dir=parent))
             (self.metrics_folder / _LOCK).touch()
         except OSError as error:
-            raise FilesError(
+            raise SettingError(
                 f"ROCKSTAR_METRICS_DIR: expected a folder to write to, got {error.filename or ''}: "
                 f"{error.strerror}"
             ) from error
@@ -127,7 +127,7 @@ class Lifecycle:
         try:
             self.files = read_files(self._config)
             log.info("read the routes file and the API keys again")
-        except FilesError as error:
+        except SettingError as error:
             log.error("kept the earlier routes and API keys: %s", error)
 
     def remove_metrics(self) -> None:

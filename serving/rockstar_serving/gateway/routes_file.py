@@ -18,7 +18,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from rockstar_serving.gateway.api_keys import FilesError, convert, read_toml
+from rockstar_serving.gateway.api_keys import SettingError, convert, read_toml
 
 _HEADER = r"^[A-Za-z0-9-]+$"
 
@@ -92,13 +92,13 @@ class Routes(Struct, frozen=True, kw_only=True):
 
 
 def read_routes(path: Path) -> Routes:
-    """Read a routes file; raises FilesError."""
+    """Read a routes file; raises SettingError."""
     document = read_toml(path)
     for name, table in document.items():
         if name not in ("aliases", "models"):
-            raise FilesError(f"{path}: {name}: expected [aliases] or [models.NAME]")
+            raise SettingError(f"{path}: {name}: expected [aliases] or [models.NAME]")
         if not isinstance(table, dict):
-            raise FilesError(f"{path}: {name}: expected a table")
+            raise SettingError(f"{path}: {name}: expected a table")
     aliases = {
         name: convert(
             {"model": alias} if isinstance(alias, str) else alias, Alias, f"{path}: aliases.{name}"
@@ -111,11 +111,11 @@ def read_routes(path: Path) -> Routes:
     }
     for name, alias in aliases.items():
         if name in models:
-            raise FilesError(
+            raise SettingError(
                 f"{path}: aliases.{name}: there is a [models.{name}] too; expected one of them"
             )
         if alias.model in aliases:
-            raise FilesError(
+            raise SettingError(
                 f"{path}: aliases.{name}: expected the name of a model, got the alias {alias.model}"
             )
     return Routes(aliases=aliases, models=models)

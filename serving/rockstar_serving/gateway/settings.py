@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
-from rockstar_serving.gateway.api_keys import Keys, Rate
+from rockstar_serving.gateway.api_keys import Keys, Rate, SettingError
 from rockstar_serving.gateway.routes_file import Routes, read_routes
 from rockstar_serving.options import (
     HIDDEN,
@@ -44,10 +44,6 @@ _OTHERS = ("API_KEY", "DATA_DIR", "DEBUG", "URL")
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)\w*=.*)"
 )
-
-
-class SettingError(ValueError):
-    """An unknown setting or invalid value; the message names it and says what is expected."""
 
 
 def _is_network(text: str) -> bool:
@@ -341,6 +337,6 @@ class Files:
 
 
 def read_files(config: GatewayConfig) -> Files:
-    """Read the routes file and the API keys, at start and on SIGHUP; raises FilesError."""
+    """Read the routes file and the API keys, at start and on SIGHUP; raises SettingError."""
     routes = read_routes(Path(config.routes)) if config.routes else Routes()
     return Files(routes, Keys(config.api_keys, config.api_keys_file, config.rate_limit))

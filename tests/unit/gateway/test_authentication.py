@@ -12,7 +12,7 @@ from flask import Blueprint
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.api_keys import FilesError, read_keys
+from rockstar_serving.gateway.api_keys import SettingError, read_keys
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
@@ -247,14 +247,14 @@ def test_a_new_key_and_its_entry_belong_together(config, server, tmp_path, creat
 def test_errors_of_a_keys_file_do_not_reveal_secrets(config, tmp_path, text, says):
     path = tmp_path / "keys.toml"
     path.write_text(text)
-    with pytest.raises(FilesError) as error:
+    with pytest.raises(SettingError) as error:
         read_files(dataclasses.replace(config, api_keys_file=str(path)))
     assert says in str(error.value)
     assert "secret" not in str(error.value)
 
 
 def test_bad_keys_in_the_environment_are_not_shown(config):
-    with pytest.raises(FilesError) as error:
+    with pytest.raises(SettingError) as error:
         read_files(dataclasses.replace(config, api_keys=("alice:my-secret",)))
     assert "ROCKSTAR_API_KEYS: word 1, NAME:HASH" in str(error.value)
     assert "my-secret" not in str(error.value)
@@ -324,5 +324,5 @@ def test_pages_have_headers_of_their_own(config, server, create_gateway):
 def test_an_empty_file_of_keys_does_not_open_the_gateway(tmp_path):
     path = tmp_path / "keys.toml"
     path.write_text("")
-    with pytest.raises(FilesError, match="holds no key"):
+    with pytest.raises(SettingError, match="holds no key"):
         read_keys(path)

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway import routes_file
-from rockstar_serving.gateway.api_keys import FilesError
+from rockstar_serving.gateway.api_keys import SettingError
 from rockstar_serving.gateway.routes_file import (
     Alias,
     Arm,
@@ -82,14 +82,14 @@ def test_the_example_in_the_documentation_is_valid(write):
 )  # fmt: skip
 def test_errors_name_file_and_place(write, text, says):
     path = write(text)
-    with pytest.raises(FilesError) as error:
+    with pytest.raises(SettingError) as error:
         read_routes(path)
     assert says in str(error.value)
     assert str(error.value).startswith(str(path))
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(FilesError, match=r"absent\.toml cannot be read: No such file"):
+    with pytest.raises(SettingError, match=r"absent\.toml cannot be read: No such file"):
         read_routes(tmp_path / "absent.toml")
 
 

@@ -3,8 +3,8 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from rockstar_cli.__main__ import cli
+from rockstar_serving.gateway.api_keys import SettingError
 from rockstar_serving.gateway.settings import (
-    SettingError,
     command_option,
     config_of,
     read_settings,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rockstar_serving.gateway.api_keys import FilesError, make_key, read_keys
+from rockstar_serving.gateway.api_keys import SettingError, make_key, read_keys
 from rockstar_serving.gateway.routes_file import read_routes
 from rockstar_serving.model_folder import ModelFolderError, read_models_config
 from rockstar_serving.model_server.batching_parameters import read_parameters
@@ -28,8 +28,8 @@ def ssl_config() -> str:
 
 
 FILES = {
-    "routes": (lambda: "[models.cnn]\nmax_batch = 32\n", read_routes, FilesError),
-    "keys": (lambda: make_key("ann")[1], read_keys, FilesError),
+    "routes": (lambda: "[models.cnn]\nmax_batch = 32\n", read_routes, SettingError),
+    "keys": (lambda: make_key("ann")[1], read_keys, SettingError),
     "models.config of a server": (lambda: MODELS, read_config_file, ConfigError),
     "models.config of a folder": (
         lambda: MODELS,
