@@ -116,7 +116,7 @@ def _locate(config: ModelConfig, name: str, base_path: str) -> None:
     config.name, config.base_path, config.model_platform = name, base_path, "tensorflow"
 
 
-class _History(msgspec.Struct, forbid_unknown_fields=True):
+class History(msgspec.Struct, forbid_unknown_fields=True):
     """The document beside models.config.
 
     Attributes:
@@ -134,12 +134,7 @@ class LabelBook:
 
     folder: Path
     _configs: dict[str, ModelConfig]
-    _history: _History
-
-    @property
-    def base_path(self) -> str | None:
-        """The folder of models as TensorFlow Serving finds it; None: as it is here."""
-        return self._history.base_path
+    history: History
 
     def labels(self, model: str) -> dict[str, int]:
         """The labels of a model, with their versions."""
@@ -148,7 +143,7 @@ class LabelBook:
 
     def earlier(self, model: str, label: str) -> list[int]:
         """The versions that had a label before, the oldest first; a copy."""
-        return [*self._history.earlier.get(model, {}).get(label, ())]
+        return [*self.history.earlier.get(model, {}).get(label, ())]
 
     def move(self, model: str, label: str, version: int, earlier: list[int]) -> None:
         """Point a label to a version, and replace the list of versions that had it before."""
@@ -160,7 +155,7 @@ class LabelBook:
             chosen.versions[:] = sorted({*chosen.versions, *config.version_labels.values()})
         else:
             config.model_version_policy.all.SetInParent()
-        self._history.earlier.setdefault(model, {})[label] = earlier
+        self.history.earlier.setdefault(model, {})[label] = earlier
 
     def is_specific(self, model: str) -> bool:
         """Whether the file lists by number which versions of a model are served."""
@@ -173,13 +168,9 @@ class LabelBook:
             chosen = self._configs[model].model_version_policy.specific
             chosen.versions[:] = sorted({*chosen.versions, version} - {*gone})
 
-    def serve_from(self, base_path: str) -> None:
-        """Set where TensorFlow Serving finds the folder of models."""
-        self._history.base_path = base_path
-
     def write(self) -> None:
         """Write models.config and the labels' history."""
-        base = (self._history.base_path or str(self.folder.absolute())).rstrip("/")
+        base = (self.history.base_path or str(self.folder.absolute())).rstrip("/")
         held = find_models(self.folder)
         # Entries of models that are gone; those added by hand have other paths and stay.
         for name in self._configs.keys() - held.keys():
@@ -191,7 +182,7 @@ class LabelBook:
         document.model_config_list.config.extend(
             config for _, config in sorted(self._configs.items())
         )
-        history = msgspec.json.format(msgspec.json.encode(self._history), indent=2)
+        history = msgspec.json.format(msgspec.json.encode(self.history), indent=2)
         config_text = _HEADER + text_format.MessageToString(document)
         replace_file(self.folder / HISTORY_FILE, history + b"\n")
         replace_file(self.folder / CONFIG_FILE, config_text.encode())
@@ -201,7 +192,7 @@ def read_labels(folder: Path) -> LabelBook:
     """The labels of a folder's models; none if nothing was labeled. Raises ModelFolderError."""
     text = _read(folder / HISTORY_FILE)
     try:
-        history = msgspec.json.decode(text, type=_History) if text is not None else _History()
+        history = msgspec.json.decode(text, type=History) if text is not None else History()
     except msgspec.MsgspecError as error:
         raise ModelFolderError(
             f"{folder / HISTORY_FILE} is damaged ({error}): remove it; only the earlier versions "

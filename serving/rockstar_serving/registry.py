@@ -189,7 +189,7 @@ def promote(
         ((_, _, folder),) = _select(models, model, version)
         _require_undamaged(folder, "it gets no label")
         if base_path is not None:
-            book.serve_from(base_path)
+            book.history.base_path = base_path
         before = book.labels(model).get(label)
         if before != version:
             earlier = book.earlier(model, label)

@@ -264,7 +264,7 @@ class _Bucket:
                 content, tags[file] = self._store.read(file) or (b"", {})
                 if content:
                     (folder / file).write_bytes(content)
-            base_path = base_path or read_labels(folder).base_path or self.url
+            base_path = base_path or read_labels(folder).history.base_path or self.url
             registry.promote(folder, model, number, label, base_path)
             for file, tag in tags.items():
                 try:

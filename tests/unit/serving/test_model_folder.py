@@ -172,7 +172,7 @@ def test_a_folder_that_moved_gets_its_paths_right_with_the_next_change(models, t
 
 def test_where_tensorflow_serving_sees_the_folder_is_remembered(models):
     with edit_labels(models) as book:
-        book.serve_from("/models/")
+        book.history.base_path = "/models/"
         book.move("cnn", "stable", 1, [])
     label(models, "mlp", "stable", 1)
     assert [config.base_path for config in written(models).values()] == [
