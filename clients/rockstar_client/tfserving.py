@@ -145,9 +145,8 @@ class TFServingClient(Connection):
     def contract(self, query: Query) -> Contract:
         """Read a contract; its version is the number under which the server has loaded it.
 
-        Raises:
-            CallError: also a NotFoundError if there is no such label, and a NoContractError if the
-                model has no contract that can be read.
+        Raises a NotFoundError if there is no such label, and a NoContractError if the model has no
+        contract that can be read.
         """
         return self._call(messages.contract(query), query)
 

@@ -216,8 +216,7 @@ def _display_name(model: str, version: int | None, label: str | None) -> str:
 def check_service(url: str, api_key: str | None, ca: Path | None) -> Iterator[Finding]:
     """Check `/livez`, `/readyz` and the models of a gateway.
 
-    Raises:
-        InvalidInputError: not an HTTP URL, the key does not fit in a header, or `ca` is not PEM.
+    An InvalidInputError for another URL, a key that does not fit in a header, or `ca` without PEM.
     """
     import http.client
     import ssl

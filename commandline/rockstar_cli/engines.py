@@ -109,9 +109,7 @@ def _read_ahead(item: Item, pool: ThreadPoolExecutor) -> Item:
 def find_version(models: Path, model: str | None, version: int | None) -> Path:
     """The folder of a model's version, by default of the highest that is served.
 
-    Raises:
-        BulkError: no such model, or several to choose from.
-        ModelFolderError: no such version.
+    Raises a BulkError for no such model, or several to choose from, else a ModelFolderError.
     """
     found = find_models(models)
     if model is None and len(found) == 1:
@@ -153,9 +151,8 @@ def run(
         counts: collects what was imputed and ignored in rows.
         on_progress: called with the numbers of done and of failed items.
 
-    Raises:
-        BulkError: the output cannot be used, or a worker ended.
-        ResumeError: the output has parts with other items, options or another model.
+    Raises a BulkError if the output cannot be used, has parts with other items, options or another
+    model, or if a worker ended.
     """
     started = time.monotonic()
     existing = _find_parts(write.output, restart=restart)

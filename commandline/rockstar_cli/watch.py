@@ -120,8 +120,7 @@ class RunEvents:
     def send(self, message: bytes) -> None:
         """Append a line to the requests.
 
-        Raises:
-            OSError: the training has ended and its folder moved, or the disk is full.
+        An OSError means that the training has ended and its folder moved, or the disk is full.
         """
         path = self.folder / REQUESTS_FILE
         with open(os.open(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as file:
@@ -134,8 +133,7 @@ class WatchPage:
     def __init__(self, runs: Path, shown: Sequence[Path] = ()) -> None:
         """Serve runs of a folder, and those shown at first, wherever they are.
 
-        Raises:
-            TrainingError: one of those cannot be read.
+        Raises a TrainingError if one of those cannot be read.
         """
         self.token = secrets.token_urlsafe(16)
         self._closing = threading.Event()
