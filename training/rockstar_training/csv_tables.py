@@ -495,19 +495,30 @@ def _useful_columns(
 
 
 def _without_sentinels(column: TableColumn) -> TableColumn:
-    """Count the smallest and the largest number as missing if they are like -999 or 9999.9."""
+    """Count numbers such as -999 or 9999.9 as missing if the others are far away."""
     if column.type != "number" or not isinstance(column.values, np.ndarray):
         return column
-    numbers, counts = np.unique(column.values[~np.isnan(column.values)], return_counts=True)
-    for place in (0, -1):
-        number, others = numbers[place], np.delete(numbers, place)
-        text = table_cells.number_text(float(number))
-        if counts[place] < _SENTINEL_ROWS or len(others) < _SENTINEL_ROWS:
-            continue
+    values = column.values
+    numbers, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+
+    def is_alike(place: int) -> bool:
+        text = number_text(float(numbers[place]))
+        return counts[place] >= _SENTINEL_ROWS and _SENTINEL.fullmatch(text) is not None
+
+    start, stop = 0, len(numbers)
+    while start < stop and is_alike(start):
+        start += 1
+    while start < stop and is_alike(stop - 1):
+        stop -= 1
+    others = numbers[start:stop]
+    if len(others) < _SENTINEL_ROWS:
+        return column
+    for number in (*numbers[:start], *numbers[stop:]):
         far = np.abs(others - number).min() > _SENTINEL_DISTANCE * np.ptp(others)
-        if _SENTINEL.fullmatch(text) and (far or number < 0 <= others[0]):
-            values = np.where(column.values == number, np.nan, column.values)
-            column = replace(column, values=values, markers=(*column.markers, text))
+        if far or number < 0 <= others[0]:
+            values = np.where(values == number, np.nan, values)
+            markers = (*column.markers, number_text(float(number)))
+            column = replace(column, values=values, markers=markers)
     return column
 
 

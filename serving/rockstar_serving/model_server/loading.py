@@ -27,7 +27,7 @@ from rockstar_serving.model_server.engines.engine import (
 from rockstar_serving.model_server.engines.litert import LiteRTEngine
 from rockstar_serving.model_server.models.folder_stability import fingerprint
 from rockstar_serving.model_server.options import EngineOptions, ServerOptions
-from rockstar_serving.model_server.trial import run_trial
+from rockstar_serving.model_server.trial import Trials
 from rockstar_serving.model_server.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class VersionLoader:
         self._options = options
         self._observer = observer
         self._runtimes = find_runtimes() if runtimes is None else runtimes
+        self._trials = Trials()
         batching = options.batching.parameters
         self._scheduler = Scheduler(batching.threads, batching.thread_pool_name)
         self._batches = observer.batching(batching.thread_pool_name) if observer else None
@@ -91,7 +92,7 @@ class VersionLoader:
         while True:
             runtime = choose_runtime(folder, self._options.engine, runtimes)
             try:
-                return load_verified(folder, runtime, self._options.engine)
+                return load_verified(folder, runtime, self._options.engine, self._trials)
             except UnsupportedModelError as error:
                 runtimes.remove(runtime)
                 if not any(each.installed and each.file_in(folder) for each in runtimes):
@@ -99,7 +100,9 @@ class VersionLoader:
                 log.warning("%s: %s; loading its other file instead", servable_id, error)
 
 
-def load_verified(folder: Path, runtime: Runtime, options: EngineOptions) -> Engine:
+def load_verified(
+    folder: Path, runtime: Runtime, options: EngineOptions, trials: Trials | None = None
+) -> Engine:
     """Load a version that matches its manifest, or has none but survives a trial.
 
     All files of the manifest must exist with their sizes. Only those that will be read are hashed,
@@ -115,7 +118,8 @@ def load_verified(folder: Path, runtime: Runtime, options: EngineOptions) -> Eng
             if (folder / name).stat().st_size > _MEMORY_BYTES:
                 raise LoadError(f"{folder / name} does not fit into memory") from None
             manifest = describe_files(folder, [name])
-            run_trial(folder, runtime, options, manifest)
+            trials = Trials() if trials is None else trials
+            trials.run(folder, runtime, options, manifest)
         engine = runtime.load(folder, options, manifest)
     except ManifestError as error:
         if fingerprint(folder) != seen:

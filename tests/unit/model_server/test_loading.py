@@ -1,8 +1,11 @@
 """Versions are compared with their manifests, or tried in a child process, before they are loaded."""
 
 import os
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from rockstar_serving.model_server.engines import litert, tensorflow
 from rockstar_serving.model_server.engines.engine import LoadError, Runtime, ServableId
 from rockstar_serving.model_server.loading import VersionLoader, load_verified
 from rockstar_serving.model_server.options import EngineOptions, ServerOptions
+from rockstar_serving.model_server.trial import Trials
 from tests.fake_engine import FakeEngine, add_version
 from tests.litert_models import without_a_constant
 from tests.model_fixtures import toy_model, write_version
@@ -158,3 +162,21 @@ def test_errors_of_versions_without_a_manifest_are_those_of_loading(tmp_path):
         LoadError, match=r"model\.tflite is damaged or holds what LiteRT cannot run"
     ):
         load_verified(folder, litert.RUNTIME, EngineOptions())
+
+
+def test_versions_that_wait_for_their_trial_share_a_process(tmp_path, monkeypatch):
+    """One that ends it does not affect the others."""
+    folders = [write_version(tmp_path / str(n), 3, toy_model(n + 2)) for n in range(3)]
+    broken = write_version(tmp_path / "broken", 3, without_a_constant(toy_model(3)))
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(1) or popen(*a, **k))
+    trials, options = Trials(), EngineOptions()
+    load = partial(load_verified, runtime=litert.RUNTIME, options=options, trials=trials)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(load, folder) for folder in [broken, *folders]]
+    with pytest.raises(LoadError, match="ended the process"):
+        jobs[0].result()
+    for job in jobs[1:]:
+        job.result().close()
+    assert len(started) <= 3

@@ -337,6 +337,13 @@ def test_numbers_that_mean_missing(csv, others, sentinel, missing):
         np.testing.assert_array_equal(encode_row({"n": cell}, columns, "row"), encoded)
 
 
+@pytest.mark.parametrize("sentinels", [["-999", "999"], ["-9999", "9999"], ["99", "999", "9999"]])
+def test_several_numbers_that_mean_missing(csv, sentinels):
+    texts = [*map(str, range(-3, 10)), *sentinels * 3, "5"]
+    table = read_csv(csv(rows_of("n,y", texts, ("ab" * len(texts))[: len(texts)])), "y")
+    assert table.columns["n"].missing == 3 * len(sentinels)
+
+
 def test_dates_of_which_some_are_in_iso_8601(csv):
     text = rows_of("d,y", ["2024-02-01", "02/03/2024", "02/13/2024"] * 5, [*"aab"] * 5)
     column = read_csv(csv(text), "y").columns["d"]
