@@ -167,6 +167,10 @@ def new_server(options: GrpcOptions, handlers: Sequence[grpc.GenericRpcHandler])
         "grpc.so_reuseport": 0,
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
         "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+        # Of a call that waits for a thread, gRPC otherwise keeps the whole message. Longer ones
+        # take one round trip more.
+        "grpc.http2.bdp_probe": 0,
+        "grpc.http2.lookahead_bytes": 256 * 2**10,
         **options.channel_arguments,
     }
     return grpc.server(
