@@ -502,7 +502,7 @@ def _without_sentinels(column: TableColumn) -> TableColumn:
     numbers, counts = np.unique(values[~np.isnan(values)], return_counts=True)
 
     def is_alike(place: int) -> bool:
-        text = number_text(float(numbers[place]))
+        text = table_cells.number_text(float(numbers[place]))
         return counts[place] >= _SENTINEL_ROWS and _SENTINEL.fullmatch(text) is not None
 
     start, stop = 0, len(numbers)
@@ -517,7 +517,7 @@ def _without_sentinels(column: TableColumn) -> TableColumn:
         far = np.abs(others - number).min() > _SENTINEL_DISTANCE * np.ptp(others)
         if far or number < 0 <= others[0]:
             values = np.where(values == number, np.nan, values)
-            markers = (*column.markers, number_text(float(number)))
+            markers = (*column.markers, table_cells.number_text(float(number)))
             column = replace(column, values=values, markers=markers)
     return column
 
