@@ -327,8 +327,3 @@ def test_many_predictions_are_those_of_training(service, trained_models, tmp_pat
         assert sum(sure) > 0.95 * len(rows)
         assert {row["label"] for row, same in zip(rows, sure, strict=True) if not same} <= {""}
         assert [float(row["score"]) for row in rows] == pytest.approx(scores, abs=1e-5)
-    for wrong in (["--model", "nose"], ["--model", "cnn", "--version", "9"], []):
-        done = invoke("predict", "--url", service.http, *wrong, str(images), "-o", str(tmp_path / "no.csv"))  # fmt: skip
-        assert done.exit_code == 1
-        assert "cnn" in done.stderr
-    assert not list(tmp_path.glob("no*"))

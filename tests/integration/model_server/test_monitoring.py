@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.integration.model_server.conftest import Process, Start, ask
-from tests.metrics import CORE, SAVED_MODEL, SERVING, samples, totals
+from tests.metrics import CORE, SERVING, samples, totals
 from tests.model_fixtures import SIDE, write_version
 from tests.waiting import until
 from tests.warmup_files import predict_log, write_records
@@ -102,6 +102,8 @@ def test_requests_over_both_protocols(
     assert found[(f"{CORE}graph_build_calls",)] == 1
     check_histogram(text, f"{SERVING}request_latency", "toy", "Predict", "GRPC")
     check_histogram(text, f"{SERVING}runtime_latency", "toy", "Predict", "TF1")
+    process.popen.terminate()
+    assert f", metrics on http://{rest}{PATH}\n" in process.finish()[1]
 
 
 def check_histogram(text: str, name: str, *labels: str) -> None:
@@ -117,23 +119,6 @@ def check_histogram(text: str, name: str, *labels: str) -> None:
     assert bounds[-1] == (float("inf"), count)
     highest = next(bound for bound, n in bounds if n == count)
     assert 0 < total <= highest * count
-
-
-def test_loads_and_warmups(process: Process, base_path: Path) -> None:
-    found = totals(scrape(process))
-    attempts = f"{SAVED_MODEL}load_attempt_count"
-    assert found[attempts, str(base_path / "1"), "success"] == 1
-    assert found[attempts, str(base_path / "2"), "fail"] == 1
-    assert found[f"{SAVED_MODEL}load_latency", str(base_path / "1")] > 0
-    assert found[f"{SERVING}model_warmup_latency_count", str(base_path / "1"), "OK"] == 1
-    # Warmup requests do not count.
-    assert not any(key[0] == COUNT for key in found)
-
-
-def test_the_log_has_the_url(process: Process) -> None:
-    rest = process.address()["rest"]
-    process.popen.terminate()
-    assert f", metrics on http://{rest}{PATH}\n" in process.finish()[1]
 
 
 def test_batches(start: Start, base_path: Path, config: Path, tmp_path: Path) -> None:

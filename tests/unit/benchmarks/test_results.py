@@ -2,24 +2,8 @@
 
 import pytest
 
-from benchmarks.serving.results import Spread, Summary, cost, images, percentile, rate, spread
+from benchmarks.serving.results import Spread, Summary, cost, percentile, rate, spread
 from tests.unit.benchmarks.made_results import cell, results
-
-
-def test_a_spread_is_median_and_extremes():
-    assert spread([5, 1, 3, 9]) == Spread(4, 1, 9)
-    assert spread([]) is None
-
-
-@pytest.mark.parametrize(
-    ("found", "digits", "text"),
-    [
-        (Spread(1234.4, 1000, 1500), 0, "1,234 (1,000–1,500)"),
-        (Spread(1.25, 1.25, 1.25), 1, "1.2"),
-    ],
-)
-def test_a_spread_as_text(found, digits, text):
-    assert found.text(digits) == text
 
 
 def test_runs_of_the_same_load_make_one_median():
@@ -40,10 +24,6 @@ def test_rejected_requests_neither_count_as_responses_nor_make_predictions_cheap
     assert rate(found) == 250
     assert cost(found) == 4.0
     assert cost(cell("rockstar", 10, predictions=0)) == float("inf")
-
-
-def test_images_count_each_one_of_a_request():
-    assert images(cell("rockstar", 10, predictions=320)) == 320
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from rockstar_cli.__main__ import cli
 from rockstar_client.errors import call_error
 from rockstar_contract.errors import InvalidInputError
 from rockstar_serving.gateway.observers import Comparison
@@ -238,11 +236,3 @@ def test_answers_that_cannot_be_compared():
     y = {"y": np.zeros((2, 2))}
     for other in ({"z": np.zeros((2, 2))}, {"y": np.zeros((2, 3))}):
         assert compare("toy", y, other).code is Code.FAILED_PRECONDITION
-
-
-def test_an_invalid_routes_file_fails_at_the_start(tmp_path):
-    path = tmp_path / "routes.toml"
-    path.write_text("[models")
-    done = CliRunner().invoke(cli, ["gateway", "--model=toy", f"--routes={path}"])
-    assert done.exit_code == 2
-    assert "is not TOML" in done.stderr

@@ -71,16 +71,6 @@ def test_requests_that_classify_and_regress_both_reject(
         (no_spec, "INVALID_ARGUMENT", "Missing ModelSpec"),
         (make(signature, name=""), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         (make("", name="m"), "NOT_FOUND", "Servable not found for request: Latest(m)"),
-        (
-            make("", version=7),
-            "NOT_FOUND",
-            "Servable not found for request: Specific(flowers, 7)",
-        ),
-        (
-            make("", label="beta"),
-            "INVALID_ARGUMENT",
-            "Unrecognized servable version label: beta",
-        ),
         (make("s"), "INVALID_ARGUMENT", "No signature was found with the name: s"),
         (make(signature, []), "INVALID_ARGUMENT", "Input is empty."),
         (make(signature, [], context=FLOWER_EXAMPLES[0]), "INVALID_ARGUMENT", "Input is empty."),

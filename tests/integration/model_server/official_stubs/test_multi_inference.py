@@ -53,16 +53,6 @@ def of_two_models() -> Any:
     [
         (multi_request(), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         (
-            multi_request(("regress", REGRESS_METHOD), name=""),
-            "INVALID_ARGUMENT",
-            "ModelSpec has no name specified.",
-        ),
-        (
-            multi_request(("regress", REGRESS_METHOD), name="m"),
-            "NOT_FOUND",
-            "Servable not found for request: Latest(m)",
-        ),
-        (
             of_two_models(),
             "INVALID_ARGUMENT",
             "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
