@@ -349,7 +349,9 @@ def test_it_is_taught_and_the_new_version_answers_beside_the_old_one(
         old = answer.text_content()
         assert old != taught
         expect(before).to_be_hidden()
-        result = train_and_evaluate(config_for("logistic", corrections=str(corrections)), tmp_path)
+        result = train_and_evaluate(
+            config_for("logistic", epochs=20, corrections=str(corrections)), tmp_path
+        )
         assert result.contract.version == 2
         expect(before).to_have_text(re.compile(rf"Version 1 said {old} \(\d+ %\)\."))
         expect(answer).to_have_text(taught)
