@@ -30,7 +30,7 @@ def trained(config, folder=None, progress=None, task=TASK):
 
 @pytest.mark.parametrize("api", ["keras", "core"])
 def test_gradient_descent_finds_the_line(api):
-    fitted = fit(Task((1,), None), line(), None, config_for("linear", api=api))
+    fitted = fit(Task((1,), None), line(), None, config_for("linear", api=api, epochs=800))
     (w,), (b,) = (variable.numpy().ravel() for variable in fitted.network.weights)
     assert w == pytest.approx(-1, abs=1e-5)
     assert b == pytest.approx(1, abs=1e-5)

@@ -197,7 +197,8 @@ def test_a_headline_that_is_the_majority_share_is_noted(tmp_path):
     random = np.random.default_rng(1)
     rows = [[random.normal(), "yes" if i % 4 == 0 else "no"] for i in range(200)]
     data = write_csv(tmp_path / "noise.csv", ["x", "answer"], rows)
-    result = train_and_evaluate(config_for("logistic", data=data, target="answer"), tmp_path)
+    config = config_for("logistic", data=data, target="answer", epochs=20)
+    result = train_and_evaluate(config, tmp_path)
     assert result.metrics["test_accuracy"] == 0.75
     note = "no better than always answering 'no', which is right for 0.7500"
     assert note in " ".join(result.notes)
@@ -221,7 +222,8 @@ def test_a_target_of_any_scale_is_published(model, epochs, mean, scale, tmp_path
 
 def test_a_table_of_four_rows_is_published(tmp_path):
     data = write_csv(tmp_path / "four.csv", "xy", [[1, "no"], [2, "no"], [8, "yes"], [9, "yes"]])
-    result = train_and_evaluate(config_for("logistic", data=data, target="y"), tmp_path)
+    config = config_for("logistic", data=data, target="y", epochs=20)
+    result = train_and_evaluate(config, tmp_path)
     assert result.contract.statistics.examples == 2
 
 
