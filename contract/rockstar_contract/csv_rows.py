@@ -52,12 +52,15 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LINE_ENDS = re.compile(r"\r\n?|\n")
-# Lines above the header: comments, and lines of one value with delimiters behind it.
+# Lines above the header: comments, lines of one value with delimiters behind it, and what ends with
+# the last empty one of 20 lines.
 _COMMENTS = re.compile(r"(?:\s*+#[^\r\n]*+(?:\r\n?|\n))+")
 _TITLES = re.compile(
     r"(?:(?:[ \t]*+#[^\r\n]*+|"
     r"(?:\"[^\"\r\n]*+\"|[^\"\r\n;,\t|]*+)[;,\t|]*+)(?:\r\n?|\n))+"
 )
+_PREAMBLE = re.compile(r"(?:[^\r\n]*+(?>\r\n?|\n)){1,19}[\"; ,\t|]*+(?:\r\n?|\n)")
+_YEAR = re.compile(r"(?:19|20)\d\d")
 # Delimiters and spaces of lines without values, and an old end-of-file mark.
 _BLANK = " \t\r\n;,|\x1a"
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -328,9 +331,10 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
 
     A delimiter fits if it splits the header into two or more names, and the rows like the header.
     The first of _DELIMITERS that fits the most rows is chosen; a comma if none fits. Excel may
-    declare it in a line above the header: "sep=;". Lines of one value, and those that start with
-    "#", are titles and comments if names and then a row with a number follow. Without numbers, a
-    comment with as many values as the rows is the header.
+    declare it in a line above the header: "sep=;". Lines of one value, those that start with "#",
+    and those with fewer values than the header above an empty line are titles and comments if names
+    and then a row with a number follow. Without numbers, a comment with as many values as the rows
+    is the header.
     """
     sep = _SEP.match(text)
     if sep is not None:
@@ -340,17 +344,27 @@ def find_dialect(text: str) -> tuple[Dialect, int]:
         # Drop the line that was cut.
         sample = sample[: sample.rfind("\n") + 1] or sample
     sample = _drop_blank_end(sample)
-    for pattern in (_TITLES, _COMMENTS):
+    for pattern in (_PREAMBLE, _TITLES, _COMMENTS):
         found = pattern.match(sample)
         below = sample[found.end() :] if found else ""
         if found is None or not below.strip():
             continue
         dialect, above = _best_dialect(below), _LINE_ENDS.split(found[0])[:-1]
         rows = _sample_rows(dialect, below, 2)
-        numbers = [any(parse_number(cell.strip()) is not None for cell in row) for row in rows]
+        # Years may be names of columns.
+        names = [cell for n, cell in enumerate(rows[0]) if not (n and _YEAR.fullmatch(cell))]
+        numbers = [
+            any(parse_number(cell.strip()) is not None for cell in row)
+            for row in (names, *rows[1:])
+        ]
         is_header = numbers == [False, True] and len(rows[0]) == len(rows[1])
-        # "name," may be the header of names and of a column without one.
-        least = 1 if pattern is _COMMENTS else 2 + (dialect.delimiter in found[0])
+        if pattern is _PREAMBLE:
+            lines = _sample_rows(dialect, found[0], 20)
+            filled = (place for line in lines for place, cell in enumerate(line, 1) if cell.strip())
+            least = 1 + max(filled, default=1)
+        else:
+            # "name," may be the header of names and of a column without one.
+            least = 1 if pattern is _COMMENTS else 2 + (dialect.delimiter in found[0])
         if is_header and len(rows[0]) >= least:
             return dialect, len(above)
         if pattern is _COMMENTS:

@@ -77,6 +77,21 @@ def test_csv_variants(text, names, rows):
         ("##vcf\n#CHROM\tPOS\nchr1\t12\nchr2\t13\n", ["#CHROM", "POS"], 1),
         ('"Sales, 2024";;\r\n\r\na;b;c\r\n1,5;x;\r\n', ["a", "b", "c"], 2),
         ("Rate\n# by year\nSource: BLS\na,b\n1959,Q1\n", ["a", "b"], 3),
+        (
+            '"Source","WDI",\n\n"Updated","2024-06-28",\n\n"Land","Code","1960",\n"A","B","5",\n'.replace(
+                "\n", "\r\n"
+            ),
+            ["Land", "Code", "1960"],
+            4,
+        ),
+        (
+            "Bericht;2024\nErstellt;30.11.2024\n;;\nName;Wert;Klasse\nx;1,5;a\n",
+            ["Name", "Wert", "Klasse"],
+            3,
+        ),
+        ("a,b\n1,x\n\n2,y\n", ["a", "b"], 0),
+        ("Land,2019\nA,1\n\nB,2\n", ["Land", "2019"], 0),
+        ("Films\nname,year\nA,2001\n", ["name", "year"], 1),
         (",price\na,x\nb,5\n", ["Unnamed: 0", "price"], 0),
         ("name,\na,x\nb,5\n", ["name", "Unnamed: 1"], 0),
         ("#id,color\n#1,red\n2,blue\n", ["#id", "color"], 0),

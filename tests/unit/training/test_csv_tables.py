@@ -65,7 +65,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n", "species", "the first line must have the names of the columns"),
         (PETS, "king", r"no column 'king'.*did you mean 'kind'\?"),
         ("Report;2024;\nsize;weight;kind\n1;2;x\n", "kind", "the first line must have the names of the columns"),
-        ("Rate\nSource: BLS, 2020\n\nyear,period,value\n" + "1959,Q1,5.8\n" * 9, "value", "in line 2; .* the first line must have the names of all"),
+        ("Rate\nSource: BLS, 2020\nyear,period,value\n" + "1959,Q1,5.8\n" * 9, "value", "in line 2; .* the first line must have the names of all"),
         (",kind,y\n1,a,u\n2,b,v\n", "Kind of", r"did you mean 'kind'\?"),
         (PETS.replace("5.5", "inf"), "kind", "column 'weight' has 'inf' in line 3"),
         (PETS.replace("5.5", "1e300"), "weight", "column 'weight' has '1e300'"),
