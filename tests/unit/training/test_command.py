@@ -2,6 +2,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from rockstar_cli.__main__ import cli
 
@@ -100,3 +101,14 @@ def test_a_table_as_people_have_it(tmp_path):
         second = (tmp_path / "runs" / "logistic-2" / name).read_text()
         assert second == (record / name).read_text()
     assert list((tmp_path / "runs" / ".unfinished").iterdir()) == []
+
+
+def test_four_learning_rates_are_plotted(tmp_path):
+    """Too high: the loss grows first. Good: it ends lowest. Too low: it hardly falls."""
+    plot = tmp_path / "rates.png"
+    done = CliRunner().invoke(cli, ["learning-rates", "--epochs=4", "--json", f"--out={plot}"])
+    runs = {each["name"]: each for each in json.loads(done.stdout)["runs"]}
+    assert max(runs["very high"]["losses"]) > runs["very high"]["losses"][0]
+    assert min(runs, key=lambda name: runs[name]["settled"]) == "good"
+    with Image.open(plot) as image:
+        assert min(image.size) > 300
