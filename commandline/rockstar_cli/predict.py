@@ -306,7 +306,7 @@ def _predict_into_file(
     with _connect(options) as (served, predict_batch, counts):
         newest = served.newest if options.version is None else None
         run_options = RunOptions(
-            *(served.model, options.version, newest, options.top, retry, options.strict)
+            served.model, options.version, newest, options.top, retry, options.strict
         )
         source = Paths(named, tables=served.tables, leave_out=place.all())
         progress = Progress(lambda: source.count() if named.countable else None)

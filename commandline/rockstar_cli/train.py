@@ -318,7 +318,7 @@ def tune(
     folder = search_folder(workdir, model, settings, trials, data)
     with locked(folder, f"search for {config.name}"):
         found = search(
-            *(model, settings, folder), trials=trials, cpus=cpus, gpus=gpus, address=address
+            model, settings, folder, trials=trials, cpus=cpus, gpus=gpus, address=address
         )
         best = best_of(found)
         chosen = settings | (best.settings if best else {})
@@ -344,7 +344,7 @@ def tune(
                 f"Training {config.name}", config.epochs + config.fine_tune
             ) as progress:
                 result = train_and_evaluate(
-                    *(config, workdir, progress, data), replace=replace, serve_anyway=serve_anyway
+                    config, workdir, progress, data, replace=replace, serve_anyway=serve_anyway
                 )
             document["published"] = _described(result)
             shutil.rmtree(folder, ignore_errors=True)

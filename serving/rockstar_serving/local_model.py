@@ -117,7 +117,7 @@ class LocalModel:
         `counts` collects what was imputed and ignored in rows.
         """
         predict_batch = over_backend(
-            *(self._backend, self.contract.model), top=self.top, strict=self.strict, counts=counts
+            self._backend, self.contract.model, top=self.top, strict=self.strict, counts=counts
         )
         client, rest = BatchClient(predict_batch, patience=0), iter(items)
         while batch := list(islice(rest, _BATCH)):

@@ -90,7 +90,7 @@ class _Importer:
         kind = self.options.kind or self._suggest_kind()
         call, draft, golden = self._tensors() if kind == "tensor" else self._encoded(kind)
         exported = export(
-            *(call, self.source.trackables, draft, golden, self.models), litert_required=False
+            call, self.source.trackables, draft, golden, self.models, litert_required=False
         )
         if exported.problem:
             # The converter's long message has the names of operations as tf.Name.

@@ -282,7 +282,10 @@ def _fit(
     """Train, then fine-tune a pretrained backbone; keep the better network."""
     task = task_of(config, data)
     fitted = fit(
-        *(task, data.train, data.validation, config),
+        task,
+        data.train,
+        data.validation,
+        config,
         progress=progress,
         folder=folder,
         strategy=devices,
@@ -298,7 +301,9 @@ def _fit(
 
     rate = (config.learning_rate or 0.0) / _FINE_TUNING
     tuned = fit(
-        *(task, data.train, data.validation),
+        task,
+        data.train,
+        data.validation,
         replace(config, epochs=config.fine_tune, learning_rate=rate),
         progress=progress and (lambda epoch: progress(renumber(epoch))),
         folder=folder / "fine_tuning",

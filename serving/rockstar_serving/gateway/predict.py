@@ -182,7 +182,11 @@ class Batch:
                     rows.append(read_tensors(example, spec, named.field))
                 else:
                     tensor = prepare_in_turn(
-                        *(self.here, self.current, example, spec, named.field),
+                        self.here,
+                        self.current,
+                        example,
+                        spec,
+                        named.field,
                         strict=self.strict,
                         adjusted=adjusted,
                     )

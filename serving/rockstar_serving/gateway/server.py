@@ -241,7 +241,9 @@ def report_upstream(app: "Flask", upstream: str) -> None:
         else:
             log.warning(
                 "%s does not serve %s yet (%s): requests get an error until it does",
-                *(upstream, model, state.reason),
+                upstream,
+                model,
+                state.reason,
             )
 
 

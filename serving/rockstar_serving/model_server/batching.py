@@ -82,7 +82,11 @@ class Task:
         return [
             Task(
                 {name: array[stop - rows : stop] for name, array in self.feeds.items()},
-                *(self.fetches, rows, self.key, self.deadline, self.enqueued),
+                self.fetches,
+                rows,
+                self.key,
+                self.deadline,
+                self.enqueued,
             )
             for rows, stop in zip(sizes, np.cumsum(sizes).tolist(), strict=True)
         ]

@@ -75,7 +75,9 @@ class VersionLoader:
             engine = MeasuredEngine(loaded, observer.graph_run)
         if options.warmup.enabled:
             warm_up(
-                *(engine, servable_id, folder),
+                engine,
+                servable_id,
+                folder,
                 iterations=options.warmup.iterations,
                 check_method=options.inference.check_methods,
                 observer=observer,

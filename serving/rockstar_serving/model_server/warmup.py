@@ -115,7 +115,8 @@ def warm_up(
     if passed_over:
         log.warning(
             "%s: passed over %d warmup records of a kind that is not replayed",
-            *(servable_id, passed_over),
+            servable_id,
+            passed_over,
         )
 
 

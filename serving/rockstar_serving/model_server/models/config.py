@@ -162,7 +162,8 @@ def read_config_file(path: Path | str) -> tuple[ModelConfig, ...]:
     if configs is None:
         log.warning(
             "%s names no model: expected %s, or an empty model_config_list {} to begin without",
-            *(where, _EXPECTED),
+            where,
+            _EXPECTED,
         )
     return configs or ()
 

@@ -412,7 +412,9 @@ class Manager:
                 if version not in self._available(config.name):
                     log.warning(
                         "model %s: label %r stands for version %d, which is not loaded",
-                        *(config.name, label, version),
+                        config.name,
+                        label,
+                        version,
                     )
 
 

@@ -291,7 +291,9 @@ class Mirror:
             log.info(
                 "model %s: %s is listed every %g s, which stores bill: "
                 "--file_system_poll_wait_seconds=60 costs less",
-                *(self._model, self.url, self._poll_seconds),
+                self._model,
+                self.url,
+                self._poll_seconds,
             )
         failures = 0
         while not self._stopping.is_set():

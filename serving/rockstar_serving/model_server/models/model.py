@@ -305,5 +305,7 @@ class Model:
         again = f" in {self._options.retry_seconds:.0f} s (retry {tries}), or" if retries else ""
         log.error(
             "%s does not load: %s; it is tried again%s as soon as its folder changes",
-            *(servable.id, servable.status.message, again),
+            servable.id,
+            servable.status.message,
+            again,
         )
