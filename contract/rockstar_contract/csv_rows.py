@@ -61,6 +61,8 @@ _TITLES = re.compile(
 )
 _PREAMBLE = re.compile(r"(?:[^\r\n]*+(?>\r\n?|\n)){1,19}[\"; ,\t|]*+(?:\r\n?|\n)")
 _YEAR = re.compile(r"(?:19|20)\d\d")
+# A text for Excel, which would drop zeros of a number.
+_FORMULA = re.compile(r'\A="([^"]*)"\Z')
 # Delimiters and spaces of lines without values, and an old end-of-file mark.
 _BLANK = " \t\r\n;,|\x1a"
 CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -477,6 +479,8 @@ def _records(
         record: list[str] | InvalidInputError
         try:
             record = next(reader)
+            if '="' in "".join(record):
+                record = [_FORMULA.sub(r"\1", cell) for cell in record]
         except StopIteration:
             return
         except csv.Error as error:

@@ -61,6 +61,7 @@ def test_delimiters_line_ends_and_encodings(delimiter, end, encoding):
         ("at,text\n12:30,a b\n13:40,c d\n", ["at", "text"], [["12:30", "a b"], ["13:40", "c d"]]),
         ("id,tags\n1,x;y\n2,y;z\n", ["id", "tags"], [["1", "x;y"], ["2", "y;z"]]),
         ("a,b\n1,2\n\x1a", ["a", "b"], [["1", "2"]]),
+        ('a,b\n="01","=""2"""\n="x"y,"=""3"', ["a", "b"], [["01", "2"], ['="x"y', '="3']]),
     ],
 )  # fmt: skip
 def test_csv_variants(text, names, rows):
