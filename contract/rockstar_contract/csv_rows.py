@@ -478,9 +478,10 @@ def _records(
     while True:
         record: list[str] | InvalidInputError
         try:
-            record = next(reader)
-            if '="' in "".join(record):
-                record = [_FORMULA.sub(r"\1", cell) for cell in record]
+            cells: list[str] = next(reader)
+            if '="' in "".join(cells):
+                cells = [_FORMULA.sub(r"\1", cell) for cell in cells]
+            record = cells
         except StopIteration:
             return
         except csv.Error as error:
