@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from rockstar_contract.contract import ImageInput
 from rockstar_contract.errors import InvalidInputError
+from rockstar_contract.images import to_levels
 from rockstar_contract.inputs import prepare
 from rockstar_contract.text_files import utf8_name
 from rockstar_training.config import TrainConfig
@@ -454,8 +455,7 @@ class Live(Observer):
             self.write("drawing", problem=str(error))
             return
         self._drawing, self._next_drawing = image[np.newaxis], 0.0
-        low, high = spec.range
-        shown = np.round((image - low) / (high - low) * 255).astype(np.uint8)
+        shown = to_levels(image, *spec.range)
         self._predict_drawing(image=base64.b64encode(shown.tobytes()).decode())
 
     def _predict_drawing(self, **fields: Any) -> None:
