@@ -157,8 +157,8 @@ def check_routes(file: Path, upstream: str | None) -> Iterator[Finding]:
     from rockstar_client.backend import Query
     from rockstar_client.errors import CallError
     from rockstar_client.tfserving import TFServingClient
-    from rockstar_serving.gateway.api_keys import SettingError
     from rockstar_serving.gateway.routes_file import read_routes
+    from rockstar_serving.gateway.setting_files import SettingError
 
     try:
         routes = read_routes(file)

@@ -23,10 +23,11 @@ from rockstar_contract.csv_rows import read_table
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.images import decode_image
 from rockstar_contract.manifest import MANIFEST_FILE, ManifestError, check_manifest, write_manifest
-from rockstar_serving.gateway.api_keys import SettingError, read_keys
+from rockstar_serving.gateway.api_keys import read_keys
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from rockstar_serving.gateway.routes_file import read_routes
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.grpc_service import handlers

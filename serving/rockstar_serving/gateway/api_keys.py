@@ -22,18 +22,16 @@ import secrets
 import tempfile
 import threading
 import time
-import tomllib
 import weakref
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
-from rockstar_contract.text_files import read_text
+from rockstar_serving.gateway.setting_files import SettingError, convert, read_toml
 
 _PREFIX = "rock-"
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
@@ -43,13 +41,7 @@ _BUCKETS = 4096
 # Seconds between two looks at the keys file.
 _POLL_S = 1.0
 
-Parsed = TypeVar("Parsed")
-
 log = logging.getLogger(__name__)
-
-
-class SettingError(ValueError):
-    """An invalid setting or a file that it names; the message says which, and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -271,25 +263,6 @@ def parse_keys(words: tuple[str, ...]) -> dict[str, Key]:
         place = f"ROCKSTAR_API_KEYS: word {number}, NAME:HASH: key"
         keys[name] = convert({"sha256": digest}, Key, place)
     return keys
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises SettingError."""
-    try:
-        return tomllib.loads(read_text(path))
-    except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingError(f"{path} is not TOML: {error}") from error
-
-
-def convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
-    """Convert a value in a file, at a place that errors name; raises SettingError."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).replace("`", "").partition(" - at $")
-        raise SettingError(f"{place}{where}: {what[:1].lower()}{what[1:]}") from error
 
 
 def _digest(key: str) -> str:

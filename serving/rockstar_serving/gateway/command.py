@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rockstar_serving import ServeError, logs
-from rockstar_serving.gateway.api_keys import SettingError
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import (
     GatewayConfig,
     command_option,

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rockstar_serving.gateway.api_keys import SettingError
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"

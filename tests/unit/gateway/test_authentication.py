@@ -12,9 +12,10 @@ from flask import Blueprint
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway.api import Api
-from rockstar_serving.gateway.api_keys import SettingError, read_keys
+from rockstar_serving.gateway.api_keys import read_keys
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
 from tests.unit.gateway.conftest import IMAGE, post
 

@@ -5,7 +5,6 @@ from click.testing import CliRunner
 
 from rockstar_cli.__main__ import cli
 from rockstar_serving.gateway import routes_file
-from rockstar_serving.gateway.api_keys import SettingError
 from rockstar_serving.gateway.routes_file import (
     Alias,
     Arm,
@@ -13,6 +12,7 @@ from rockstar_serving.gateway.routes_file import (
     Shadow,
     read_routes,
 )
+from rockstar_serving.gateway.setting_files import SettingError
 
 WHOLE = """
 [aliases]

@@ -3,7 +3,7 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from rockstar_cli.__main__ import cli
-from rockstar_serving.gateway.api_keys import SettingError
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import (
     command_option,
     config_of,

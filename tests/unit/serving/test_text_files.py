@@ -2,8 +2,9 @@
 
 import pytest
 
-from rockstar_serving.gateway.api_keys import SettingError, make_key, read_keys
+from rockstar_serving.gateway.api_keys import make_key, read_keys
 from rockstar_serving.gateway.routes_file import read_routes
+from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.model_folder import ModelFolderError, read_models_config
 from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.grpc_server import read_ssl_config
