@@ -231,7 +231,7 @@ class RsgiGateway:
                 await _discard(self._chunks(protocol), current)
                 raise
             body = await self._receive(protocol, length, current)
-            current.receive = lambda: iter((body,))
+            current.receive = partial(iter, (body,))
             if small:
                 response = await self._run_on_loop(current, start, upstream)
             else:
