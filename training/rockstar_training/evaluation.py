@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +17,6 @@ _BATCH_SIZE = 256
 # fewer than the minimum are not informative.
 _REPEATS = 10
 _MAX_ROWS, _MIN_ROWS = 2000, 10
-_CONFIDENCE = 0.95
 
 # float32 [n, *shape of one example] to float32 [n, classes] for a classification, [n, 1] for a
 # regression.
@@ -140,18 +137,12 @@ def confusion_matrix(test: TestPredictions, labels: int) -> tuple[tuple[int, ...
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Compute the 95 % Wilson score interval of a binomial proportion: lower and upper end.
 
-    With p the observed share and z the normal quantile, its ends are
-    (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n): E. B. Wilson, "Probable inference, the law
-    of succession, and statistical inference", Journal of the American Statistical Association 22
-    (1927). Unlike p ± z √(p(1 - p)/n) it stays within 0…1 and keeps a width if p is 0 or 1.
+    Unlike p ± z √(p(1 - p)/n), it stays within 0…1 and keeps a width if the share p is 0 or 1.
     """
-    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
-    share, spread = successes / trials, z * z / trials
-    center = share + spread / 2
-    half = z * sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    low, high = (center - half) / (1 + spread), (center + half) / (1 + spread)
-    # Rounding must not move the ends out of 0…1.
-    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(successes, trials).proportion_ci(0.95, "wilson")
+    return float(low), float(high)
 
 
 def column_importance(

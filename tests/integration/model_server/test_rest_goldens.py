@@ -4,9 +4,8 @@ They share the models, which are slow to create.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -23,13 +22,11 @@ from rockstar_serving.model_server.options import (
 )
 from rockstar_serving.model_server.server import ModelServer
 from tests import rest_cases, rest_models
-from tests.tfserving_diff.__main__ import compare, main
+from tests.tfserving_diff.__main__ import main
 from tests.tfserving_diff.compare import INTENDED, differences, intended
-from tests.tfserving_diff.generated import generate
-from tests.tfserving_diff.requests import golden, known
+from tests.tfserving_diff.requests import golden
 from tests.tfserving_diff.servers import (
     Reply,
-    Request,
     Server,
 )
 
@@ -90,78 +87,8 @@ def server(golden_models: Path) -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def catalogue(server: ModelServer) -> dict[str, Any]:
-    with Server(server.rest_address, None) as asked:
-        return {name: asked.signatures(name) for name in rest_models.LABELS}
-
-
-@pytest.fixture(scope="module")
-def requests(catalogue: dict[str, Any]) -> list[Request]:
-    return [*known(), *generate(catalogue, 200, 1)]
-
-
-class Altered(Server):
-    """A proxy that changes the responses of a server."""
-
-    def __init__(self, server: ModelServer, change: Callable[[Request, Reply], Reply]) -> None:
-        super().__init__(server.rest_address, server.grpc_address)
-        self._change = change
-
-    def ask(self, request: Request) -> Reply:
-        return self._change(request, super().ask(request))
-
-
-def asked(server: ModelServer) -> Server:
-    return Server(server.rest_address, server.grpc_address)
-
-
 def url(server: ModelServer) -> str:
     return f"http://{server.rest_address},grpc://{server.grpc_address}"
-
-
-def test_the_same_server_twice(server: ModelServer, requests: list[Request]) -> None:
-    with asked(server) as one, asked(server) as other:
-        report = compare(one, other, requests)
-    assert not report.found
-    assert report.sent.total() == len(requests)
-    assert {"predict", "classify", "Predict", "MultiInference"} <= report.sent.keys()
-
-
-def conflict(_: Request, reply: Reply) -> Reply:
-    return msgspec.structs.replace(reply, status="409") if reply.status == "404" else reply
-
-
-def reworded(_: Request, reply: Reply) -> Reply:
-    return msgspec.structs.replace(reply, message=reply.message.replace("Servable", "Model"))
-
-
-def cross_origin(_: Request, reply: Reply) -> Reply:
-    origin = "Access-Control-Allow-Origin"
-    return msgspec.structs.replace(reply, headers={**reply.headers, origin: "http://x"})
-
-
-def whole_numbers(_: Request, reply: Reply) -> Reply:
-    """2 instead of 2.0, which some clients do not read as a float."""
-    text = json.dumps(reply.document).replace(".0", "")
-    return msgspec.structs.replace(reply, document=json.loads(text))
-
-
-@pytest.mark.parametrize(
-    ("change", "aspect"),
-    [
-        (conflict, "status"),
-        (reworded, "message"),
-        (cross_origin, "headers"),
-        (whole_numbers, "values"),
-    ],
-)
-def test_a_change_is_reported(
-    server: ModelServer, requests: list[Request], change: Any, aspect: str
-) -> None:
-    with asked(server) as one, Altered(server, change) as other:
-        report = compare(one, other, requests)
-    assert {each.aspect for found in report.found.values() for each in found} == {aspect}
 
 
 def test_the_command_reports_another_model(

@@ -29,36 +29,11 @@ from tests.examples_engine import (
     inference_task,
 )
 from tests.fake_engine import DOUBLE, SUM, refusal, spec
-from tfs_api.messages.inference_pb2 import ExampleList, ExampleListWithContext, Input
+from tfs_api.messages.inference_pb2 import ExampleListWithContext, Input
 from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
 from tfs_api.status import Code, StatusError
 
 TWO = [example(x=1.5), example(x=-2.0)]
-
-
-@pytest.mark.parametrize(
-    ("signature", "labels", "scores"),
-    [
-        ("", [["cold", "warm"]] * 2, [[-1.5, 1.5], [2, -2]]),
-        ("serving_default", [["cold", "warm"]] * 2, [[-1.5, 1.5], [2, -2]]),
-        ("labels", [["cold", "warm"]] * 2, [[0, 0], [0, 0]]),
-        ("scores", [["", ""]] * 2, [[-1.5, 1.5], [2, -2]]),
-        ("classify_by_predict", [["cold", "warm"]] * 2, [[-1.5, 1.5], [2, -2]]),
-    ],
-)
-def test_classify(signature: str, labels: Any, scores: Any) -> None:
-    found = classify(ExamplesEngine(), ExamplesQuery(TWO, signature))
-    assert found.labels == labels
-    assert found.scores.tolist() == scores
-    assert found.scores.dtype == np.float32
-    assert found.signature_name == (signature or "serving_default")
-
-
-@pytest.mark.parametrize("signature", ["regress", "regress_by_predict"])
-def test_regress(signature: str) -> None:
-    found = regress(ExamplesEngine(), ExamplesQuery(TWO, signature))
-    assert found.values.tolist() == [1.5, -2]
-    assert found.signature_name == signature
 
 
 def test_regress_with_a_number_each_and_no_axis_for_it() -> None:
@@ -225,18 +200,6 @@ FEATURES = st.dictionaries(
 def parsed(serialized: bytes) -> dict[str, list[float]]:
     features = tf.train.Example.FromString(serialized).features.feature
     return {name: list(feature.float_list.value) for name, feature in features.items()}
-
-
-def test_nothing_sent() -> None:
-    assert examples_of(Input()) == []
-    assert examples_of(Input(example_list=ExampleList())) == []
-    context = ExampleListWithContext(context=example(x=1.0))
-    assert examples_of(Input(example_list_with_context=context)) == []
-
-
-def test_examples_stay_the_bytes_that_were_sent() -> None:
-    sent = [example(x=1.0), b"", b"not an example"]
-    assert examples_of(Input(example_list=ExampleList(examples=sent))) == sent
 
 
 @settings(max_examples=50)

@@ -28,12 +28,6 @@ def aborted(behavior: Any, data: bytes = b"", *, active: bool = True, observer: 
     return context.abort.call_args.args
 
 
-def test_nothing_starts_for_a_disconnected_caller() -> None:
-    begin = Mock()
-    assert aborted(begin, active=False)[0] == grpc.StatusCode.CANCELLED
-    begin.assert_not_called()
-
-
 @pytest.mark.parametrize("code", [code for code in Code if code != Code.OK])
 def test_every_code_has_its_grpc_status(code: Code) -> None:
     fail = Mock(side_effect=StatusError(code, "why"))
@@ -72,27 +66,6 @@ def test_a_message_that_cannot_be_parsed_is_one_line_in_the_log(caplog):
     assert record.getMessage() == (
         "/tensorflow.serving.PredictionService/Predict: a request of 2 bytes cannot be parsed"
     )
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (None, Code.OK),
-        (StatusError(Code.NOT_FOUND, "no"), Code.NOT_FOUND),
-        (RuntimeError("no"), Code.INTERNAL),
-    ],
-)
-def test_requests_are_counted(error: Exception | None, code: Code) -> None:
-    request = PREDICT.request()
-    request.model_spec.name = "m"
-    behavior, data, observer = Mock(side_effect=error), request.SerializeToString(), Mock()
-    if error:
-        aborted(behavior, data, observer=observer)
-    else:
-        guard(PREDICT, behavior, observer)(data, Mock(time_remaining=lambda: None))
-    ((*event, seconds),) = (call.args for call in observer.request.call_args_list)
-    assert event == ["m", "Predict", "GRPC", code]
-    assert seconds >= 0
 
 
 def test_labels_that_are_no_text_are_refused() -> None:

@@ -82,31 +82,6 @@ def test_requests_are_replayed_in_order(warm: Warm, caplog: pytest.LogCaptureFix
     assert message.endswith(" ms")
 
 
-def test_each_request_is_repeated(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    engine = warm([predict_log(X), predict_log({"a": [1], "b": [2]}, "sum")], iterations=3)
-    assert [name for name, _ in engine.asked] == ["serving_default"] * 3 + ["sum"] * 3
-    assert "warmed up with 6 requests" in caplog.text
-
-
-def test_a_request_of_another_rank_is_replayed(warm: Warm) -> None:
-    assert warm([predict_log({"x": [1.0]})]).asked[0][0] == "serving_default"
-
-
-def test_a_version_without_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    engine = CountingEngine()
-    warm_up(engine, VERSION, tmp_path)
-    assert not engine.asked
-    assert not caplog.records
-
-
-def test_an_empty_file(warm: Warm, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    warm([])
-    assert "warmed up with 0 requests" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
@@ -135,16 +110,6 @@ def test_a_wrong_record_keeps_the_version_from_loading(warm, tmp_path, record, r
     assert engine.closed
 
 
-def test_a_damaged_file_keeps_the_version_from_loading(warm: Warm, tmp_path: Path) -> None:
-    engine = CountingEngine()
-    file = write_records(tmp_path, [predict_log(X)] * 2)
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(LoadError, match=r"truncated record at byte .*uncompressed TFRecord file"):
-        warm_up(engine, VERSION, tmp_path)
-    assert len(engine.asked) == 1
-    assert engine.closed
-
-
 def test_a_compressed_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(tmp_path / FILE), options="GZIP") as writer:
@@ -161,37 +126,11 @@ def test_a_thousand_records_and_no_more(warm: Warm) -> None:
     assert len(engine.asked) == 1000
 
 
-def test_litert_skips_signatures_that_its_file_lacks(warm, caplog):
-    engine = warm(
-        [predict_log(X, "b"), predict_log(X), predict_log(X, "a"), predict_log(X, "b")],
-        CountingEngine("LiteRT"),
-        iterations=2,
-    )
-    assert len(engine.asked) == 2
-    assert messages(caplog) == [
-        "model m version 3: skipped 3 warmup requests: LiteRT has no signature a, b"
-    ]
-
-
 def test_kinds_that_tensorflow_serving_passes_over(warm, caplog):
     assert len(warm([b"", predict_log(X)]).asked) == 1
     assert messages(caplog) == [
         "model m version 3: passed over 1 warmup records of a kind that is not replayed"
     ]
-
-
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        (examples_log("classify_log", "none"), "No signature was found with the name: none"),
-        (examples_log("regress_log", "scores"), "No regression outputs found"),
-        (multi_inference_log(("none", CLASSIFY_METHOD)), "signature not found .*: none"),
-    ],
-)
-def test_a_wrong_request_with_examples(tmp_path: Path, record: bytes, reason: str) -> None:
-    write_records(tmp_path, [record])
-    with pytest.raises(LoadError, match=rf"record 1 \(\w+_log\): .*{reason}"):
-        warm_up(ExamplesEngine(), VERSION, tmp_path)
 
 
 def test_method_names_are_checked_where_requests_are_checked(tmp_path: Path) -> None:
@@ -227,11 +166,6 @@ def boundaries() -> set[int]:
     for record in RECORDS:
         ends.append(ends[-1] + len(record) + 16)
     return set(ends)
-
-
-def test_files_written_by_tensorflow(content: bytes, file: Path) -> None:
-    file.write_bytes(content)
-    assert list(read_records(file)) == RECORDS
 
 
 @given(st.lists(st.binary(max_size=1000)))

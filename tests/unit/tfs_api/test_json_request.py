@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -15,7 +14,6 @@ from tfs_api.status import Code, StatusError
 BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
 PIXELS = Signature(inputs={"x": spec(np.uint8, -1)}, outputs={})
 CONSTANT = Signature(inputs={}, outputs={"y": spec(np.float32, 3)})
-FLAGS = Signature(inputs={"x": spec(np.bool_, -1)}, outputs={})
 
 
 @pytest.mark.parametrize(
@@ -51,10 +49,8 @@ def test_documents_with_nan(token: str) -> None:
     [
         ("", "The document is empty"),
         (" \n", " at offset: "),
-        ("nul", " at offset: "),
         ("[1,]", " at offset: "),
         ("{1: 2}", " at offset: 1"),
-        ('{"a": 1,}', " at offset: "),
         ('{"a" 1}', " at offset: 5"),
         ('{"a": 1', "unexpected end of data at offset: 7"),
         ('{"a": [[1], {}, "]" 2]}', "expected ',' or ']' at offset: 20"),
@@ -62,14 +58,13 @@ def test_documents_with_nan(token: str) -> None:
         ('{"é": "x', " at offset: 9"),
         ('["\t"]', " at offset: 2"),
         ('["\\q"]', " at offset: 2"),
-        ('["\\uzz"]', " at offset: "),
         ("[Inf, -NaN", " at offset: "),
         ("[1, 1e999]", "1e999 is too large for a double"),
         ("[" + "9" * 400 + "]", f"{'9' * 40} is too large for a double"),
         ('{"é": "\\ud800\\u0041"}', "The surrogate pair in string is invalid."),
         ("[" * 100_000, "Nested too deeply"),
     ],
-    ids=map(str, range(19)),
+    ids=map(str, range(16)),
 )
 def test_invalid_json(body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
@@ -89,32 +84,21 @@ def read(body: str, signature: Signature) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("signature", "body", "expected"),
     [
-        (DOUBLE, '{"instances": [[1, 2.5], [3, 4]]}', {"x": [[1, 2.5], [3, 4]]}),
         (DOUBLE, '{"instances": [{"x": [1, 2]}]}', {"x": [[1, 2]]}),
         (DOUBLE, '{"instances": [{"x": 1}, {"x": 2.5}]}', {"x": [1, 2.5]}),
-        (DOUBLE, '{"instances": [1, 2]}', {"x": [1, 2]}),
-        (
-            DOUBLE,
-            '{"instances": [[[[1], [2]]], [[[3], [4]]]]}',
-            {"x": [[[[1], [2]]], [[[3], [4]]]]},
-        ),
-        (DOUBLE, '{"inputs": [[1, 2]]}', {"x": [[1, 2]]}),
         (DOUBLE, '{"inputs": 1}', {"x": 1}),
         (DOUBLE, '{"inputs": {"x": [[1, 2]], "y": [[0]]}, "extra": null}', {"x": [[1, 2]]}),
-        (DOUBLE, '{"inputs": []}', {"x": []}),
         (DOUBLE, '{"instances": [[], []]}', {"x": [[], []]}),
         (DOUBLE, '{"inputs": [Infinity, -Infinity]}', {"x": [np.inf, -np.inf]}),
         (DOUBLE, '{"inputs": [1e39, 16777217]}', {"x": [np.inf, 16777216]}),
         (DOUBLE, '{"inputs": [100000000000000000000]}', {"x": [np.float32(1e20)]}),
         (SUM, '{"instances": [{"a": 1, "b": 2}, {"b": 4, "a": 3}]}', {"a": [1, 3], "b": [2, 4]}),
         (SUM, '{"instances": [{"a": [1], "b": 2}]}', {"a": [[1]], "b": [2]}),
-        (SUM, '{"inputs": {"a": [1], "b": [2]}}', {"a": [1], "b": [2]}),
         (ECHO, '{"instances": ["é", {"b64": "/w=="}]}', {"text": ["é".encode(), b"\xff"]}),
         (ECHO, '{"instances": [{"text": {"b64": "/w=="}}]}', {"text": [b"\xff"]}),
         (ECHO, '{"inputs": {"b64": "YQ=="}}', {"text": b"a"}),
         (ECHO, '{"inputs": [{"b64": "YQ"}, {"b64": " Y\\nQ.. "}]}', {"text": [b"a", b"a"]}),
         (ECHO, '{"inputs": [["a", "b"], ["c", "["]]}', {"text": [[b"a", b"b"], [b"c", b"["]]}),
-        (FLAGS, '{"inputs": [true, false]}', {"x": [True, False]}),
         (BYTES, '{"inputs": {"s": ["a"], "n": [-128, 127]}}', {"s": [b"a"], "n": [-128, 127]}),
         # TensorFlow Serving reads small dtypes as int32, and keeps the low bits.
         (BYTES, '{"inputs": {"s": [], "n": [128, -129, 65536]}}', {"s": [], "n": [-128, 127, 0]}),
@@ -122,7 +106,7 @@ def read(body: str, signature: Signature) -> dict[str, Any]:
         (DOUBLE, '{"instances": [1]} trailing', {"x": [1]}),
         (DOUBLE, '{"instances": [NaN], "instances": [1]}', {"x": [1]}),
     ],
-    ids=map(str, range(27)),
+    ids=map(str, range(20)),
 )
 def test_feeds(signature: Signature, body: str, expected: dict[str, Any]) -> None:
     assert read(body, signature) == expected
@@ -135,24 +119,6 @@ def test_nan_is_read() -> None:
 def test_text_that_is_not_utf8_passes_through() -> None:
     array = feeds(parse_predict(b'{"inputs": "\xff\xe9"}'), ECHO)["text"]
     assert array.tolist() == b"\xff\xe9"
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [np.float16, np.float64, ml_dtypes.bfloat16, np.int8, np.uint16, np.uint64, np.int64],
-    ids=str,
-)
-def test_feeds_have_the_dtype_of_the_signature(dtype: Any) -> None:
-    signature = Signature({"x": spec(dtype, -1)}, {})
-    array = feeds(parse_predict(b'{"inputs": [1, 2]}'), signature)["x"]
-    assert array.dtype.num == np.dtype(dtype).num  # not another type of the same size
-    assert array.tolist() == [1, 2]
-
-
-def test_the_largest_integers() -> None:
-    wide = Signature({"i": spec(np.int64, -1), "u": spec(np.uint64, -1)}, {})
-    body = json.dumps({"inputs": {"i": [-(2**63), 2**63 - 1], "u": [0, 2**64 - 1]}})
-    assert read(body, wide) == {"i": [-(2**63), 2**63 - 1], "u": [0, 2**64 - 1]}
 
 
 @pytest.mark.parametrize(
@@ -175,88 +141,37 @@ def test_arrays_of_any_shape(rows: Any, named: bool, form: str) -> None:
     np.testing.assert_array_equal(array, np.array(rows, np.float32))
 
 
-ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
-
-
-SIGNATURES = {
-    "double": DOUBLE,
-    "sum": SUM,
-    "echo": ECHO,
-    "bytes": BYTES,
-    "flags": FLAGS,
-    "constant": CONSTANT,
-}
-BAD_REQUESTS = {
-    "double": {
-        "": "JSON Parse error: The document is empty",
-        '{"instances": [1,}': "JSON Parse error: ",
-        "[1]": "JSON Value: [1] Is not object",
-        "{}": "Missing 'inputs' or 'instances' key",
-        '{"instances": [1], "inputs": [1]}': "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
-        '{"signature_name": 1, "inputs": []}': "not formatted correctly. 'signature_name' key must be a string value.",
-        '{"instances": 1}': "JSON Value: {\"instances\": 1} Expecting 'instances' to be an list/array",
-        '{"instances": []}': "No values in 'instances' array",
-        '{"instances": [[1, 2], [3]]}': ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
-        '{"instances": [[1, 2], [[3, 4]]]}': ELEMENT.format(1)
-        + "Expecting shape [2] but got: [1,2]",
-        '{"instances": [[1, 2], [3, [4]]]}': ELEMENT.format(1)
-        + "Encountered list at unexpected level: 1 expected < 1",
-        '{"instances": [[1, 2], 3]}': ELEMENT.format(1) + "Expecting tensor size: 2 but got: 1",
-        '{"instances": ["1"]}': ELEMENT.format(0)
-        + 'JSON Value: "1" Type: String is not of expected type: float',
-        '{"instances": [{"b64": "YQ=="}]}': ELEMENT.format(0)
-        + 'JSON Value: {"b64": "YQ=="} Type: Object is not of expected type: float',
-        '{"inputs": [null]}': "JSON Value: null Type: Null is not of expected type: float",
-        '{"inputs": true}': "JSON Value: true Type: True is not of expected type: float",
-        '{"inputs": [[1], [2, 3]]}': "Encountered list at unexpected size: 2 at level: 1 expected size: 1",
-        '{"inputs": [[1], 2]}': "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
-        '{"instances": [1, {"x": 1}]}': "Expecting value/list but got object at item 1",
-    },
-    "constant": {
-        '{"inputs": {}}': "Failed to get input map for signature: DEFAULT",
-        '{"signature_name": "s"}': "Failed to get input map for signature: s",
-    },
-    "sum": {
-        '{"inputs": {"a": [1.5], "b": [1]}}': "JSON Value: 1.5 Type: Number is not of expected type: int32 (input 'a')",
-        '{"inputs": {"a": [1], "b": [2147483648]}}': "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
-        '{"inputs": {"a": true, "b": [1]}}': "JSON Value: true Type: True is not of expected type: int32 (input 'a')",
-        '{"inputs": [1]}': "inputs is a plain value/list, but expecting an object",
-        '{"inputs": {"a": [1]}}': "Missing named input: b in 'inputs' object.",
-        '{"instances": [1]}': "instances is a plain list, but expecting list of objects",
-        '{"instances": [{"a": 1, "b": 1}, 2]}': "Expecting object but got list at item 1",
-        '{"instances": [{"a": 1}]}': "Failed to process element: 0 of 'instances' list. "
-        'JSON object: {"a": 1} keys must be equal to: a,b',
-        '{"instances": [{"a": 1, "b": 2, "c": 3}]}': ELEMENT.format("0 key: c")
-        + "JSON object: does not have named input: c",
-        '{"instances": [{"a": 1, "b": 2}, {"a": 1, "b": [2]}]}': ELEMENT.format("1 key: b")
-        + "Expecting shape [] but got: [1]",
-    },
-    "bytes": {
-        '{"inputs": {"s": ["a"], "n": [2147483648]}}': "JSON Value: 2147483648 Type: Number is not of expected type: int8",
-    },
-    "flags": {
-        '{"inputs": [1]}': "JSON Value: 1 Type: Number is not of expected type: bool",
-    },
-    "echo": {
-        '{"inputs": [1]}': "JSON Value: 1 Type: Number is not of expected type: string",
-        '{"inputs": [{"b64": 1}]}': 'JSON Value: {"b64": 1} not formatted correctly for base64 data',
-        '{"inputs": [{"b64": "?"}]}': "Unable to base64 decode",
-        '{"inputs": [{"b64": "YQ="}]}': "Unable to base64 decode",
-        '{"inputs": [{"b64": "YWJj="}]}': "Unable to base64 decode",
-        '{"inputs": [{"b64": "YWJj===="}]}': "Unable to base64 decode",
-        '{"inputs": [{"b64": "Y\\u00a0Q=="}]}': "Unable to base64 decode",
-        '{"inputs": "\\ud800"}': "The surrogate pair in string is invalid.",
-        '{"inputs": [["a"], "b"]}': 'JSON Value: "b" found at incorrect level: 2',
-    },
-}
+BAD_REQUESTS = [
+    (DOUBLE, '{"inputs": true}', "JSON Value: true Type: True is not of expected type: float"),
+    (CONSTANT, '{"inputs": {}}', "Failed to get input map for signature: DEFAULT"),
+    (CONSTANT, '{"signature_name": "s"}', "Failed to get input map for signature: s"),
+    (
+        SUM,
+        '{"inputs": {"a": [1], "b": [2147483648]}}',
+        "JSON Value: 2147483648 Type: Number is not of expected type: int32 (input 'b')",
+    ),
+    (SUM, '{"inputs": {"a": true, "b": [1]}}', "True is not of expected type: int32 (input 'a')"),
+    (
+        BYTES,
+        '{"inputs": {"s": ["a"], "n": [2147483648]}}',
+        "JSON Value: 2147483648 Type: Number is not of expected type: int8",
+    ),
+    (ECHO, '{"inputs": [{"b64": 1}]}', 'JSON Value: {"b64": 1} not formatted correctly for base64'),
+    (ECHO, '{"inputs": [{"b64": "YQ="}]}', "Unable to base64 decode"),
+    (ECHO, '{"inputs": [{"b64": "YWJj===="}]}', "Unable to base64 decode"),
+    (ECHO, '{"inputs": [{"b64": "Y\\u00a0Q=="}]}', "Unable to base64 decode"),
+    (ECHO, '{"inputs": "\\ud800"}', "The surrogate pair in string is invalid."),
+    (ECHO, '{"inputs": [["a"], "b"]}', 'JSON Value: "b" found at incorrect level: 2'),
+]
 
 
 @pytest.mark.parametrize(
     ("signature", "body", "message"),
-    [(SIGNATURES[name], *case) for name, cases in BAD_REQUESTS.items() for case in cases.items()],
-    ids=map(str, range(42)),
+    BAD_REQUESTS,
+    ids=map(str, range(len(BAD_REQUESTS))),
 )
 def test_bad_requests(signature: Signature, body: str, message: str) -> None:
+    """Besides those in tests/testdata/rest."""
     with pytest.raises(StatusError) as caught:
         feeds(parse_predict(body.encode()), signature)
     assert caught.value.code == Code.INVALID_ARGUMENT

@@ -56,46 +56,6 @@ def states(manager: Manager, name: str) -> dict[int, State]:
     return {status.version: status.state for status in manager.statuses(ModelRef(name))}
 
 
-def test_servable(manager: Manager) -> None:
-    assert served(manager, "m") == 2
-    assert served(manager, "m", version=1) == 1
-    assert served(manager, "m", label="stable") == 1
-
-
-@pytest.mark.parametrize(
-    ("ref", "code", "message"),
-    [
-        (ModelRef("x"), Code.NOT_FOUND, "Servable not found for request: Latest(x)"),
-        (ModelRef("m", 7), Code.NOT_FOUND, "Servable not found for request: Specific(m, 7)"),
-        (
-            ModelRef("m", label="lost"),
-            Code.NOT_FOUND,
-            "Servable not found for request: Specific(m, 9)",
-        ),
-        (
-            *(ModelRef("m", label="beta"), Code.INVALID_ARGUMENT),
-            "Unrecognized servable version label: beta",
-        ),
-        (ModelRef(""), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-    ],
-)
-def test_no_servable(manager: Manager, ref: ModelRef, code: Code, message: str) -> None:
-    assert refusal(manager.servable, ref) == (code, message)
-
-
-@pytest.mark.parametrize(
-    ("ref", "message"),
-    [
-        (ModelRef("x"), "Could not find any versions of model x"),
-        (ModelRef(""), "Could not find any versions of model "),
-        (ModelRef("m", 7), "Could not find version 7 of model m"),
-        (ModelRef("x", 7), "Could not find version 7 of model x"),
-    ],
-)
-def test_no_status(manager: Manager, ref: ModelRef, message: str) -> None:
-    assert refusal(manager.statuses, ref) == (Code.NOT_FOUND, message)
-
-
 def test_a_label_to_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running(model(tmp_path / "m", 1, labels={"lost": 9}), options=LABELS):
         assert "label 'lost' stands for version 9, which is not loaded" in caplog.text
@@ -107,11 +67,6 @@ def test_labels_at_the_start_need_the_flag(tmp_path: Path) -> None:
         StartError, match=r"^Request to assign label to version 1 of model m, which "
     ):
         manager.start()
-
-
-def test_polling_finds_new_versions(manager: Manager, tmp_path: Path) -> None:
-    add_version(tmp_path / "m", 3)
-    until(lambda: served(manager, "m") == 3, what="version 3 is served")
 
 
 def test_without_polling_folders_are_read_once(tmp_path: Path) -> None:
@@ -145,7 +100,6 @@ def starting(*configs: ModelConfig, options: LoadOptions = OFTEN) -> Iterator[St
 @pytest.mark.parametrize(
     ("begin", "reason"),
     [
-        (lambda _: None, "the base path cannot be read: No such file or directory"),
         (Path.touch, "the base path cannot be read: Not a directory"),
         (Path.mkdir, "no version folder, such as 1, in the base path"),
         (lambda path: add_version(path, 7), "its policy matches none of the versions [7]"),
@@ -226,6 +180,11 @@ def test_reload_changes_policies_behind(tmp_path: Path) -> None:
         until(lambda: served(manager, "m", version=2) == 2, what="version 2 comes")
         manager.reload([replace(config, policy=Specific(frozenset({1})))])
         until(lambda: served(manager, "m") == 1, what="only version 1 stays")
+
+
+def test_a_label_without_its_version(manager: Manager) -> None:
+    found = refusal(manager.servable, ModelRef("m", label="lost"))
+    assert found == (Code.NOT_FOUND, "Servable not found for request: Specific(m, 9)")
 
 
 def test_reload_moves_labels_at_once(manager: Manager, tmp_path: Path) -> None:

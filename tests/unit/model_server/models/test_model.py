@@ -96,32 +96,6 @@ def test_policies(base_path: Path, policy: VersionPolicy, expected: list[int]) -
     assert model.outlook != Outlook.BUSY
 
 
-def test_a_new_version_replaces_the_old_one(base_path: Path) -> None:
-    model, loader = started(base_path, [1])
-    add_version(base_path, 2)
-    reconcile(model)
-    assert available(model) == [2]
-    assert loader.engines[1].closed
-    assert [(s.version, s.state) for s in model.servables.statuses()] == [
-        (2, State.AVAILABLE),
-        (1, State.END),
-    ]
-
-
-def test_the_old_version_is_served_until_the_new_one_is_loaded(base_path: Path) -> None:
-    model, _ = started(base_path, [1])
-    add_version(base_path, 2)
-    model.look()
-    (load,), _ = model.plan()
-    assert [s.state for s in model.servables.statuses()] == [State.START, State.AVAILABLE]
-    assert model.plan()[0] == []  # it is loaded once
-    assert model.outlook == Outlook.BUSY
-    assert available(model) == [1]
-    load()
-    model.plan()
-    assert available(model) == [2]
-
-
 def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
     model, loader = started(base_path, [1])
     servable = model.servables.acquire(None)
@@ -136,34 +110,12 @@ def test_a_version_in_use_is_closed_only_afterwards(base_path: Path) -> None:
     assert model.servables.statuses()[1].state == State.END
 
 
-def test_a_broken_version_leaves_the_working_one(base_path, caplog):
-    model, loader = started(base_path, [1])
-    add_version(base_path, 2, ok=False)
-    reconcile(model)
-    reconcile(model)
-    assert available(model) == [1]
-    assert loader.attempts == [1, 2]  # no retry without a change
-    assert not loader.engines[1].closed
-    status = model.servables.statuses()[0]
-    assert (status.version, status.state, status.code) == (2, State.END, Code.FAILED_PRECONDITION)
-    assert status.message == f"{base_path}/2/ok is missing"
-    assert "model m version 2 does not load" in caplog.text
-
-
 def test_the_working_version_stays_if_the_only_chosen_one_is_broken(base_path: Path) -> None:
     add_version(base_path, 2, ok=False)
     model, _ = started(base_path, [1], Specific(frozenset({1})))
     model.configure(ModelConfig("m", base_path, Specific(frozenset({2}))))
     reconcile(model)
     assert available(model) == [1]
-    add_version(base_path, 2)
-    reconcile(model)
-    assert available(model) == [2]
-
-
-def test_a_repaired_version_is_retried_at_once(base_path: Path) -> None:
-    add_version(base_path, 2, ok=False)
-    model, _ = started(base_path, [1])
     add_version(base_path, 2)
     reconcile(model)
     assert available(model) == [2]
@@ -249,35 +201,6 @@ def test_served_versions_stay_if_the_base_path_disappears(base_path, caplog):
     add_version(base_path, 2)
     reconcile(model)
     assert available(model) == [2]
-
-
-def test_another_base_path_is_served_without_a_gap(base_path: Path, tmp_path: Path) -> None:
-    add_version(base_path, 1)
-    add_version(tmp_path / "other", 1)
-    model, loader = started(base_path, [])
-    old = loader.engines[1]
-    model.configure(ModelConfig("m", tmp_path / "other"))
-    model.look()
-    (load,), _ = model.plan()
-    assert [s.state for s in model.servables.statuses()] == [State.AVAILABLE]
-    load()
-    assert loader.engines[1] is not old
-    assert old.closed
-    assert list(model.servables.available().values()) == [tmp_path / "other" / "1"]
-    model.configure(ModelConfig("m", tmp_path / "none"))
-    reconcile(model)
-    assert list(model.servables.available().values()) == [tmp_path / "other" / "1"]
-
-
-def test_a_model_that_is_removed_is_unloaded_and_remembered(base_path: Path) -> None:
-    model, loader = started(base_path, [1])
-    model.configure(None)
-    reconcile(model)
-    assert loader.engines[1].closed
-    assert [s.state for s in model.servables.statuses()] == [State.END]
-    model.configure(ModelConfig("m", base_path))
-    reconcile(model)
-    assert available(model) == [1]
 
 
 def test_versions_that_load_too_late_are_closed(base_path: Path) -> None:
