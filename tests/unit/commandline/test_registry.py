@@ -28,12 +28,6 @@ def test_a_table_of_models(rockstar):
     assert lines[3].endswith("2026-05-04 03:02  test_accuracy 0.9300")
 
 
-def test_a_version_without_a_contract_shows_why(rockstar, models):
-    (models / "cnn" / "1" / "assets.extra" / "contract.json").unlink()
-    assert "has no assets.extra/contract.json" in rockstar("models")
-    assert json.loads(rockstar("models", "--json"))["versions"][0]["metrics"] is None
-
-
 def test_promote_and_rollback_print_the_change(rockstar):
     assert rockstar("promote", "cnn", "1").startswith("cnn stable is version 1 (")
     assert "is version 2, before that version 1" in rockstar("promote", "cnn", "2")

@@ -1,6 +1,5 @@
 """Input and output formats of /predict."""
 
-import base64
 import csv
 import io
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.contracts import LABELS, make_contract
-from tests.images import png
 
 ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
 
@@ -64,11 +62,6 @@ def test_more_examples_in_an_array_than_a_request_may_hold(http, config):
     assert ask(http, npy(many), "application/x-npy").status_code == 413
 
 
-def test_a_data_url(http):
-    url = "data:image/png;base64," + base64.b64encode(png(np.eye(8, dtype=np.uint8) * 255)).decode()
-    assert instances(http, [url, {"b64": url}]).status_code == 200
-
-
 def test_below_the_threshold_there_is_no_label(http):
     grey = np.full((8, 8, 1), 0.4).tolist()
     light = np.full((8, 8, 1), 0.9).tolist()
@@ -101,17 +94,6 @@ def test_bad_examples_beside_good_ones(http, server):
     assert predictions[1]["error"]["field"] == "instances[1]"
     assert predictions[2]["error"]["got"] == "shape [1, 1]"
     assert len(server.batches[0]) == 2
-
-
-def test_without_partial_the_first_bad_example_fails_the_request(http, server):
-    response = instances(http, [ARRAY.tolist(), "not base64!"])
-    assert (response.status_code, response.get_json()["field"]) == (400, "instances[1]")
-    assert not server.batches
-
-
-def test_where_all_are_bad_the_request_is(http):
-    response = instances(http, ["!", "?"], "?partial=true")
-    assert (response.status_code, response.get_json()["field"]) == (400, "instances[0]")
 
 
 def rows(response):

@@ -125,11 +125,6 @@ def label(models, model, name, version):
         book.move(model, name, version, [])
 
 
-def test_nothing_is_labelled_at_first(models):
-    assert read_labels(models).labels("cnn") == {}
-    assert not (models / "models.config").exists()
-
-
 def test_every_model_is_in_the_file_and_labelled_ones_with_all_versions(models):
     label(models, "cnn", "stable", 1)
     cnn, mlp = (written(models)[name] for name in ("cnn", "mlp"))
@@ -138,13 +133,6 @@ def test_every_model_is_in_the_file_and_labelled_ones_with_all_versions(models):
     assert cnn.model_version_policy.WhichOneof("policy_choice") == "all"
     assert mlp.base_path == str(models / "mlp")
     assert mlp.model_version_policy.WhichOneof("policy_choice") is None
-
-
-def test_a_link_is_written_as_it_was_named(models, tmp_path):
-    current = tmp_path / "current"
-    current.symlink_to(models)
-    label(current, "cnn", "stable", 1)
-    assert written(models)["cnn"].base_path == f"{current}/cnn"
 
 
 def test_the_embedded_server_reads_it(models):

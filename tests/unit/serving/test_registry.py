@@ -3,16 +3,14 @@
 import pytest
 
 from rockstar_contract.version_folders import held_versions, served_versions
-from rockstar_serving.model_folder import ModelFolderError, edit_labels, read_labels
+from rockstar_serving.model_folder import ModelFolderError, read_labels
 from rockstar_serving.registry import (
-    dangling_labels,
     list_versions,
     promote,
     prune,
     restore,
     rollback,
     unpublish,
-    verify,
 )
 from tests.registries import add_version, written
 
@@ -31,19 +29,6 @@ def numbers(models, model="cnn"):
 
 def stable(models):
     return read_labels(models).labels("cnn").get("stable")
-
-
-def test_versions_are_listed_with_their_details(models):
-    promote(models, "cnn", 2, "stable")
-    promote(models, "cnn", 2, "canary")
-    versions = list_versions(models)
-    assert [(v.model, v.number) for v in versions] == [
-        *(("cnn", number) for number in (1, 2, 3, 10)),
-        ("mlp", 1),
-    ]
-    assert [v.labels for v in versions] == [(), ("canary", "stable"), (), (), ()]
-    assert versions[-1].contract.metrics == {"test_accuracy": 0.9}
-    assert versions[0].bytes > 2048
 
 
 def test_a_version_without_a_usable_contract_is_listed_with_its_problem(models):
@@ -144,19 +129,6 @@ def test_labels_that_cannot_go_back(models, arguments, message):
         rollback(models, *arguments)
 
 
-def test_old_versions_without_a_label_are_removed(models):
-    promote(models, "cnn", 1, "stable")
-    assert [version.number for version in prune(models, "cnn", 2)] == [2]
-    assert numbers(models) == [1, 3, 10]
-    assert {entry.name for entry in (models / "cnn").iterdir()} == {"1", "3", "10"}
-    assert prune(models, "cnn", 2) == []
-
-
-def test_a_dry_run_removes_nothing(models):
-    assert [version.number for version in prune(models, "cnn", 1, dry_run=True)] == [1, 2, 3]
-    assert numbers(models) == [1, 2, 3, 10]
-
-
 def test_leftovers_of_a_killed_prune_are_removed(models):
     (models / "cnn" / ".removed-0" / "variables").mkdir(parents=True)
     prune(models, "cnn", 4)
@@ -168,26 +140,6 @@ def test_the_newest_version_always_stays(models):
         prune(models, "cnn", 0)
     with pytest.raises(ModelFolderError, match="holds no model rnn"):
         prune(models, "rnn", 1)
-
-
-def test_verdicts(models):
-    (models / "cnn" / "2" / "model.tflite").unlink()
-    (models / "cnn" / "3" / "manifest.json").unlink()
-    verdicts = list(verify(models))
-    assert [bool(verdict.problem) for verdict in verdicts] == [False, True, True, False, False]
-    assert "model.tflite is missing" in verdicts[1].problem
-    assert "has no manifest.json" in verdicts[2].problem
-    assert verdicts[0].files == 2
-    assert [verdict.number for verdict in verify(models, "cnn", 10)] == [10]
-
-
-def test_labels_that_point_to_nothing(models):
-    promote(models, "cnn", 1, "stable")
-    assert dangling_labels(models) == []
-    with edit_labels(models) as book:
-        book.move("cnn", "canary", 7, [])
-    (sentence,) = dangling_labels(models)
-    assert sentence.startswith("cnn has the label canary on version 7, which is missing")
 
 
 @pytest.fixture
@@ -255,12 +207,6 @@ def test_the_only_version_of_a_model_can_be_held_and_promoted(three):
     (three / "mlp" / "1").rename(three / "mlp" / "held-1")
     promote(three, "mlp", 1, "stable")
     assert sorted(served_versions(three / "mlp")) == [1]
-
-
-def test_held_versions_are_listed(three):
-    restore(three, "cnn")
-    states = [(version.number, version.held) for version in list_versions(three, "cnn")]
-    assert states == [(1, False), (2, False), (3, True)]
 
 
 def test_a_removed_version_leaves_nothing_and_its_number_does_not_come_again(three):

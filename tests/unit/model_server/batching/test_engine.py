@@ -113,12 +113,6 @@ def test_a_full_queue_refuses() -> None:
         assert answer(bench.call("double", x=rows(7))) == [[14, 14]]
 
 
-def test_a_bad_request_alone_fails_once() -> None:
-    with Bench() as bench:
-        assert refusal(bench.call("double", x=rows(np.nan)))[0] == Code.INVALID_ARGUMENT
-        assert bench.inner.sizes == [1]
-
-
 def test_queues_are_served_in_turn() -> None:
     parameters = sized(1)
     with Bench(parameters, held=True) as bench:
@@ -260,7 +254,7 @@ def test_an_empty_length_cannot_be_padded_but_runs_alone() -> None:
         assert (answer(empty), answer(other)) == ([[], []], [[2, 2]])
 
 
-def test_a_bad_request_alone_fails_once_when_it_is_padded_too() -> None:
+def test_a_bad_request_alone_fails_once() -> None:
     parameters = sized(4, allowed_batch_sizes=(4,))
     with Bench(parameters) as bench:
         assert refusal(bench.call("double", x=rows(np.nan)))[0] == Code.INVALID_ARGUMENT

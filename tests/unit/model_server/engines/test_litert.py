@@ -31,9 +31,9 @@ from tests.litert_models import (
     rewritten,
 )
 from tests.memory import resident_mb
-from tests.model_fixtures import CLASSES, SIDE, document, probabilities, toy_model, write_version
+from tests.model_fixtures import SIDE, toy_model, write_version
 from tests.saved_models import SavedModels, example, named_function
-from tfs_api.signature import Signature, TensorSpec
+from tfs_api.signature import TensorSpec
 from tfs_api.status import Code, StatusError
 
 
@@ -44,31 +44,6 @@ def engine(tmp_path: Path) -> LiteRTEngine:
 
 def shapes(specs: dict[str, TensorSpec]) -> Any:
     return {name: (spec.dtype, spec.shape) for name, spec in specs.items()}
-
-
-def test_signatures(engine: LiteRTEngine) -> None:
-    assert set(engine.signatures) == {"serving_default", "contract"}
-    predict: Signature = engine.signatures["serving_default"]
-    assert shapes(dict(predict.inputs)) == {"image": (np.float32, (-1, SIDE, SIDE, 1))}
-    assert shapes(dict(predict.outputs)) == {"probabilities": (np.float32, (-1, CLASSES))}
-    contract = engine.signatures["contract"]
-    assert shapes(dict(contract.inputs)) == {"query": (np.int32, (-1,))}
-    assert shapes(dict(contract.outputs)) == {"contract": (object, (-1,))}
-
-
-@pytest.mark.parametrize("batch", [0, 1, 3, 64])
-def test_run(engine: LiteRTEngine, batch: int) -> None:
-    images = np.random.default_rng(1).random((batch, SIDE, SIDE, 1), np.float32)
-    outputs = engine.run("serving_default", {"image": images}, ["probabilities"])
-    assert outputs["probabilities"].shape == (batch, CLASSES)
-    if batch:
-        np.testing.assert_allclose(outputs["probabilities"], probabilities(images), rtol=1e-5)
-
-
-def test_strings_are_bytes(engine: LiteRTEngine) -> None:
-    outputs = engine.run("contract", {"query": np.zeros(2, np.int32)}, ["contract"])
-    assert outputs["contract"].dtype == object
-    assert outputs["contract"].tolist() == [document(5).encode()] * 2
 
 
 def test_outputs_are_the_callers(engine: LiteRTEngine) -> None:
