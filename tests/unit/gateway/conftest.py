@@ -1,6 +1,7 @@
 import asyncio
 import copy
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -193,7 +194,7 @@ def _values(examples) -> list[float]:
 
 
 def toy_probabilities(batch: np.ndarray, contract: Contract) -> np.ndarray:
-    share = batch.reshape(len(batch), -1).mean(axis=1, keepdims=True)
+    share = batch.reshape(len(batch), math.prod(batch.shape[1:])).mean(axis=1, keepdims=True)
     rest = (1 - share) / (len(contract.labels) - 1)
     return np.concatenate([share] + [rest] * (len(contract.labels) - 1), axis=1).astype(np.float32)
 
