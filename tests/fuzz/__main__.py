@@ -7,10 +7,12 @@ decodes one again. Once fixed, put it into tests/fuzz/corpus as TARGET-WHAT, whe
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,11 +61,13 @@ def _run(name: str, seconds: int) -> bool:
     shutil.rmtree(folder / "failures", ignore_errors=True)
     (folder / "failures").mkdir(parents=True)
     log = folder / "log"
-    with log.open("w") as file:
+    # The child ends without removing its files.
+    with log.open("w") as file, tempfile.TemporaryDirectory(prefix="rockstar-fuzz-") as temporary:
         code = subprocess.run(
             [sys.executable, "-m", "tests.fuzz", "--child", f"--seconds={seconds}", name],
             stdout=file,
             stderr=file,
+            env=os.environ | {"TMPDIR": temporary},
         ).returncode
     text = log.read_text(errors="replace")
     statistics = dict(re.findall(r"stat::(\w+):\s+(\d+)", text))
