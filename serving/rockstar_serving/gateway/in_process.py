@@ -30,7 +30,6 @@ from rockstar_serving.model_server.loading import VersionLoader
 from rockstar_serving.model_server.models.config import (
     ConfigError,
     ConfigFileWatcher,
-    ModelConfig,
     read_config_file,
 )
 from rockstar_serving.model_server.models.folder_stability import Fingerprint, fingerprint
@@ -72,7 +71,11 @@ class InProcessBackend(BackendWrapper):
         except StartError as error:
             log.warning("no model runs in this process: %s", error)
         self._watcher = ConfigFileWatcher(
-            config, _Follower(self._manager, served), CONFIG_POLL_S, labels_may_wait=True
+            config,
+            self._manager,
+            CONFIG_POLL_S,
+            labels_may_wait=True,
+            reloaded=lambda: served.replace(each.name for each in self._manager.configs),
         )
         self._watcher.start()
 
@@ -146,26 +149,6 @@ class InProcessBackend(BackendWrapper):
 
 def _ref(query: Query) -> ModelRef:
     return ModelRef(query.model, query.version, query.label)
-
-
-class _Follower:
-    """Reloads models when the models.config changes, and updates their names."""
-
-    def __init__(self, manager: Manager, served: ServedModels) -> None:
-        self._manager = manager
-        self._served = served
-
-    @property
-    def configs(self) -> tuple[ModelConfig, ...]:
-        """The models."""
-        return self._manager.configs
-
-    def reload(self, configs: Sequence[ModelConfig]) -> None:
-        """Serve these models instead; see Manager."""
-        try:
-            self._manager.reload(configs)
-        finally:
-            self._served.replace(config.name for config in self._manager.configs)
 
 
 class LiteRTLoader:

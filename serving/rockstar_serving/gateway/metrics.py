@@ -8,9 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, current_app, request
@@ -24,7 +23,7 @@ from rockstar_serving.gateway import lifecycle
 from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.authentication import forbidden
 from rockstar_serving.gateway.context import RequestContext, context
-from rockstar_serving.gateway.observers import Call, Comparison, Observer, PredictionEvent
+from rockstar_serving.gateway.observers import Call, Comparison, Observer, PredictionEvent, Reason
 from rockstar_serving.gateway.state import ServedModels, gateway
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -142,10 +141,8 @@ class MetricsObserver(Observer):
         if drift is None:
             drift = self._drifts.setdefault((model, version), Drift(contract))
         indices = drift.observe(predicted.inputs, predicted.outputs)
-        if indices is not None:
-            self._input_drift(model, version).set(indices.inputs)
-            if indices.labels is not None:
-                self._label_drift(model, version).set(indices.labels)
+        for gauge, index in zip((self._input_drift, self._label_drift), indices, strict=False):
+            gauge(model, version).set(index)
 
     def shadowed(self, comparison: Comparison) -> None:
         """See Observer."""
@@ -154,7 +151,7 @@ class MetricsObserver(Observer):
         self._shadow_rows(comparison.model, "true").inc(agreed)
         self._shadow_rows(comparison.model, "false").inc(rows - agreed)
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+    def refused(self, why: Reason) -> None:
         """See Observer."""
         self._refused(why).inc()
 
@@ -169,19 +166,6 @@ def population_stability(expected: NDArray[Any], counts: NDArray[Any]) -> float:
     then = np.maximum(expected, _FLOOR)
     now = np.maximum(counts / counts.sum(), _FLOOR)
     return float(np.sum((now - then) * np.log(now / then)))
-
-
-@dataclass(frozen=True)
-class Indices:
-    """Population stability indices of recent examples.
-
-    Attributes:
-        inputs: of the input values.
-        labels: of the predicted labels; None for a model without labels.
-    """
-
-    inputs: float
-    labels: float | None
 
 
 class Drift:
@@ -206,16 +190,17 @@ class Drift:
         self._waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
         self._examples = 0
 
-    def observe(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> Indices | None:
+    def observe(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> list[float]:
         """Add a batch of inputs, float32 [n, *shape], and outputs, [n, width].
 
-        Returns the indices once every LEAST_EXAMPLES examples, and None in between.
+        Returns the population stability indices of recent input values and, of a model with labels,
+        predicted labels once every LEAST_EXAMPLES examples, and nothing in between.
         """
         with self._lock:
             self._waiting.append((inputs, outputs))
             self._examples += len(inputs)
             if self._examples < _STEP:
-                return None
+                return []
             batches, self._waiting, self._examples = self._waiting, [], 0
         counts = self._count(batches)
         with self._lock:
@@ -224,14 +209,14 @@ class Drift:
             self._now = self._now + counts
             self._new += int(counts[0])
             if self._new < LEAST_EXAMPLES:
-                return None
+                return []
             self._new = 0
             recent = self._before + self._now
         values, labels = recent[1 : 1 + len(self._values)], recent[1 + len(self._values) :]
-        return Indices(
-            population_stability(self._values, values),
-            population_stability(self._labels, labels) if len(labels) else None,
-        )
+        indices = [population_stability(self._values, values)]
+        if len(labels):
+            indices.append(population_stability(self._labels, labels))
+        return indices
 
     def _count(self, batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> NDArray[np.intp]:
         values = np.concatenate([inputs.ravel() for inputs, _ in batches])

@@ -30,6 +30,9 @@ LOG_INTERVAL_S = 5.0
 # APIs that are called so often that success is not worth a log line.
 _QUIET = frozenset({"ops", "metrics", "oip-health", "pages"})
 
+# Why: too many requests wait, a missing or wrong key, a key's rate limit, an open circuit.
+Reason = Literal["queue", "key", "rate", "circuit"]
+
 log = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ class Observer:
     def shadowed(self, comparison: Comparison) -> None:
         """A copy of a request was compared, or could not be made."""
 
-    def refused(self, why: Literal["queue", "key", "rate", "circuit"]) -> None:
+    def refused(self, why: Reason) -> None:
         """A request or call was rejected before any work was done."""
 
 

@@ -121,9 +121,7 @@ def test_the_index_is_that_of_its_definition() -> None:
 
 def test_similar_data_does_not_drift() -> None:
     indices = Drift(make_contract()).observe(batch(0, 1), outputs(None))
-    assert indices is not None
-    assert indices.inputs == pytest.approx(0, abs=0.01)
-    assert indices.labels == pytest.approx(0, abs=0.01)
+    assert indices == pytest.approx([0, 0], abs=0.01)
 
 
 def test_examples_that_come_one_by_one_are_all_counted() -> None:
@@ -133,7 +131,7 @@ def test_examples_that_come_one_by_one_are_all_counted() -> None:
     drift = Drift(make_contract())
     told = [drift.observe(values[i : i + 1], answers[i : i + 1]) for i in range(count)]
     assert told[-1] == together
-    assert 1 <= sum(indices is not None for indices in told) < count
+    assert 1 <= sum(map(bool, told)) < count
 
 
 def test_old_examples_are_forgotten() -> None:
@@ -142,11 +140,9 @@ def test_old_examples_are_forgotten() -> None:
         drift.observe(batch(0.8, 1), outputs(2))
     for _ in range(20):
         indices = drift.observe(batch(0, 1), outputs(None))
-    assert indices is not None
-    assert indices.inputs == pytest.approx(0, abs=0.01)
+    assert indices[0] == pytest.approx(0, abs=0.01)
 
 
 def test_values_beyond_the_range_count_at_its_ends() -> None:
     indices = Drift(make_contract()).observe(batch(5, 6), outputs(None))
-    assert indices is not None
-    assert indices.inputs > 1
+    assert indices[0] > 1

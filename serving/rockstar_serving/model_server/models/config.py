@@ -3,10 +3,10 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -17,6 +17,7 @@ from tfs_api.messages import model_server_config_pb2 as messages
 from tfs_api.status import Code, StatusError
 
 if TYPE_CHECKING:
+    from rockstar_serving.model_server.models.manager import Manager
     from rockstar_serving.model_server.models.mirror import Mirror
 
 log = logging.getLogger(__name__)
@@ -281,17 +282,6 @@ def _policy(policy: messages.ServableVersionPolicy, model: str) -> VersionPolicy
             return Latest(policy.latest.num_versions or 1)
 
 
-class Reloadable(Protocol):
-    """Serves models, as Manager does."""
-
-    @property
-    def configs(self) -> tuple[ModelConfig, ...]:
-        """The models that are served."""
-
-    def reload(self, configs: tuple[ModelConfig, ...]) -> None:
-        """Replace them; raises StatusError if not all can be served."""
-
-
 class ConfigFileWatcher:
     """Reloads the models of a manager when their config file changes.
 
@@ -302,21 +292,23 @@ class ConfigFileWatcher:
     def __init__(
         self,
         path: Path | str,
-        manager: Reloadable,
+        manager: "Manager",
         seconds: float,
         *,
         labels_may_wait: bool = False,
+        reloaded: Callable[[], object] = lambda: None,
     ) -> None:
         """Create a watcher that checks the file every so many seconds, once it is started.
 
         With labels_may_wait, it reloads everything but the labels while a label cannot move because
-        its version is not loaded yet.
+        its version is not loaded yet. `reloaded` is called after each reload, also a failed one.
         """
         self._path = path
         self._where = _where(path)
         self._manager = manager
         self._seconds = seconds
         self._labels_may_wait = labels_may_wait
+        self._reloaded = reloaded
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="config file", daemon=True)
         self._text: str | None = None
@@ -346,8 +338,7 @@ class ConfigFileWatcher:
                     )
             if self._configs is None:
                 return  # still invalid, as reported, or still empty
-            if self._configs != self._manager.configs:
-                self._manager.reload(self._configs)
+            self._reload(self._configs)
         except ConfigError as error:
             self._report(f"{error}; what was served before stays")
         except StatusError as error:
@@ -357,13 +348,19 @@ class ConfigFileWatcher:
         else:
             self._problem = ""
 
+    def _reload(self, configs: tuple[ModelConfig, ...]) -> None:
+        if configs != self._manager.configs:
+            try:
+                self._manager.reload(configs)
+            finally:
+                self._reloaded()
+
     def _reload_all_but_labels(self, configs: tuple[ModelConfig, ...]) -> None:
         labels = {config.name: config.labels for config in self._manager.configs}
         configs = tuple(replace(each, labels=labels.get(each.name, {})) for each in configs)
         # Load errors are logged; the next check tries the labels again.
         with contextlib.suppress(StatusError):
-            if configs != self._manager.configs:
-                self._manager.reload(configs)
+            self._reload(configs)
 
     def _watch(self) -> None:
         while not self._stopping.wait(self._seconds):
