@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+_VENDORS = {"s3": "s3", "s3a": "s3", "gs": "gs"} | dict.fromkeys(
+    ("az", "azure", "abfs", "abfss"), "az"
+)
+SCHEMES = tuple(_VENDORS)
 _CHUNK_BYTES = 8 * 2**20
 # Folders of a SavedModel. Consoles and some tools mark an empty folder with an object of its name.
 _FOLDERS = ("assets", "assets.extra", "variables")
@@ -83,7 +86,7 @@ class ObjectStore:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._vendor = {"s3a": "s3", "gs": "gs", "s3": "s3"}.get(urlsplit(url).scheme, "az")
+        self._vendor = _VENDORS[urlsplit(url).scheme]
         self._opened: Any = None
 
     def folders(self, prefix: str = "") -> list[str]:

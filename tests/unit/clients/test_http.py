@@ -273,7 +273,7 @@ def test_invalid_arguments(connect_http, arguments, field):
     assert "s3c" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", ["", None, 7])
+@pytest.mark.parametrize("model", ["", None])
 def test_a_model_needs_a_name(server, connect_http, model):
     with connect_http(server.url) as client:
         for call in (lambda: client.predict(model, IMAGE), lambda: client.metadata(model)):

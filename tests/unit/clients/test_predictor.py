@@ -59,11 +59,6 @@ def test_every_request_succeeds_during_a_rollout(new, turns):
     assert {predict(predictor) for _ in range(50)} <= {1, 2}
 
 
-def test_two_servers_with_different_versions():
-    predictor = Predictor(Servers([1, 2]))
-    assert {predict(predictor) for _ in range(3)} == {1, 2}
-
-
 def test_a_missing_version():
     with pytest.raises(NotFoundError):
         predict(Predictor(Servers([1])), version=2)

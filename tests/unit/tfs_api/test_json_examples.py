@@ -59,10 +59,6 @@ def test_features(value: str, kind: str | None, expected: list[Any]) -> None:
         assert list(getattr(message, kind).value) == expected
 
 
-def test_nan() -> None:
-    assert math.isnan(feature("NaN").float_list.value[0])
-
-
 def test_text_that_is_not_utf8_passes_through() -> None:
     message = read(b'{"examples": [{"f": "\xff"}]}')
     assert message.example_list.examples[0].features.feature["f"].bytes_list.value == [b"\xff"]
@@ -101,12 +97,9 @@ TYPE = "has element with unexpected JSON type:"
         ('{"x": ' + "[" * 900 + "]" * 900 + "}", "and was not found"),
         ('{"signature_name": 1, "examples": [{}]}', "'signature_name' key must be a string value."),
         ("{}", "When method is classify, key 'examples' is expected and was not found"),
-        ('{"instances": [{}]}', "key 'examples' is expected and was not found"),
         ('{"examples": {}}', " Expecting 'examples' value to be an list/array"),
         ('{"examples": []}', " 'examples' value is an empty array"),
         ('{"examples": [{}, 1]}', "Example must be JSON object but got JSON Number"),
-        ('{"examples": [null]}', "Example must be JSON object but got JSON Null"),
-        ('{"examples": [[{}]]}', "Example must be JSON object but got JSON Array"),
         ('{"context": true, "examples": [{}]}', "must be JSON object but got JSON True"),
         # The context is read first.
         ('{"context": "c"}', "Example must be JSON object but got JSON String"),
@@ -124,16 +117,12 @@ def test_invalid_bodies(body: str, message: str) -> None:
     ("value", "message"),
     [
         ("null", f"Feature: f {TYPE} Null"),
-        ("[1, null]", f"Feature: f {TYPE} Null"),
         ("[[1.0]]", f"Feature: f {TYPE} Array"),
-        ('{"x": 1}', f"Feature: f {TYPE} Object"),
         ('{"b64": 1}', f"Feature: f {TYPE} Object"),
         ('{"b64": "YQ==", "x": 1}', f"Feature: f {TYPE} Object"),
         ("[1, 1.5]", "Unexpected element type in feature: f expecting type: int64"),
         ("[1.5, 1]", "Unexpected element type in feature: f expecting type: float"),
-        ("[1.5, true]", "Unexpected element type in feature: f expecting type: float"),
         ('["a", 1]', "Unexpected element type in feature: f expecting type: bytes"),
-        ('[1, {"b64": "YQ=="}]', "Unexpected element type in feature: f expecting type: int64"),
         # The first error is reported.
         ("[1, 1.5, null]", "Unexpected element type in feature: f expecting type: int64"),
         (str(2**63), "Feature: f has uint64_t element. Only int64_t is supported."),

@@ -79,26 +79,6 @@ def test_bytes(times: int) -> None:
     }
 
 
-@pytest.mark.parametrize("by_row", [True, False])
-def test_large_responses_with_several_outputs(by_row: bool) -> None:
-    size = SMALL
-    numbers = np.arange(size * 2, dtype=np.float32).reshape(size, 2)
-    outputs = {"y": numbers, "k": np.arange(size), "t": np.array([b"a"] * size, object)}
-    for names in (["y", "k"], ["y", "k", "t"], ["y"]):
-        some: dict[str, Any] = {name: outputs[name] for name in names}
-        document = json.loads(response(some, by_row=by_row))["predictions" if by_row else "outputs"]
-        texts: dict[str, Any] = {
-            name: ["a"] * size if name == "t" else array.tolist() for name, array in some.items()
-        }
-        if by_row:
-            rows = zip(*texts.values(), strict=True)
-            expected: Any = [dict(zip(texts, row, strict=True)) for row in rows]
-            expected = texts["y"] if names == ["y"] else expected
-        else:
-            expected = texts["y"] if names == ["y"] else texts
-        assert document == expected
-
-
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [

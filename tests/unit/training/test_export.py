@@ -7,7 +7,6 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from rockstar_contract.contract import Contract
-from rockstar_contract.manifest import check_manifest
 from rockstar_training import export as exporting
 from rockstar_training import readback
 from rockstar_training.errors import ExportError
@@ -52,29 +51,6 @@ def test_layout(exported):
     assert exported.folder.parts[-2:] == ("toy", "1")
 
 
-def test_saved_model_signatures(exported):
-    loaded = tf.saved_model.load(str(exported.folder))
-    assert set(loaded.signatures) == {"serving_default", "contract", "classify"}
-    predict, contract = loaded.signatures["serving_default"], loaded.signatures["contract"]
-    image = predict.structured_input_signature[1]["image"]
-    assert (image.dtype, image.shape.as_list()) == (tf.float32, [None, 20, 20, 1])
-    probabilities = predict.structured_outputs["probabilities"]
-    assert (probabilities.dtype, probabilities.shape.as_list()) == (tf.float32, [None, 10])
-    query = contract.structured_input_signature[1]["query"]
-    assert (query.dtype, query.shape.as_list()) == (tf.int32, [None])
-    assert contract.structured_outputs["contract"].dtype == tf.string
-
-
-def test_litert_signatures(exported):
-    interpreter = Interpreter(model_path=str(exported.folder / "model.tflite"))
-    assert interpreter.get_signature_list() == {
-        "contract": {"inputs": ["query"], "outputs": ["contract"]},
-        "serving_default": {"inputs": ["image"], "outputs": ["probabilities"]},
-    }
-    image = interpreter.get_signature_runner("serving_default").get_input_details()["image"]
-    assert image["shape_signature"].tolist() == [-1, 20, 20, 1]
-
-
 def test_every_copy_of_the_contract_is_the_same_and_knows_its_version(exported):
     document = (exported.folder / "assets.extra/contract.json").read_text()
     assert Contract.from_json(document) == exported.contract
@@ -86,15 +62,6 @@ def test_every_copy_of_the_contract_is_the_same_and_knows_its_version(exported):
     interpreter = Interpreter(model_path=str(exported.folder / "model.tflite"))
     answers = interpreter.get_signature_runner("contract")(query=query)["contract"]
     assert answers.tolist() == [document.encode()] * 3
-
-
-def test_the_manifest_covers_everything(exported):
-    names = {
-        path.relative_to(exported.folder).as_posix()
-        for path in exported.folder.rglob("*")
-        if path.is_file()
-    }
-    assert check_manifest(exported.folder).files.keys() == names - {"manifest.json"}
 
 
 def test_further_documents_know_the_version(exported):
