@@ -13,9 +13,10 @@ from rockstar_contract.tables import Column
 from rockstar_training.prepared_data import Part, PreparedData
 
 _BATCH_SIZE = 256
-# Permutation importance: shuffles per column, and rows used. More rows make no visible difference;
-# fewer than the minimum are not informative.
-_REPEATS = 10
+# Permutation importance: shuffles per column, columns and rows used. Of thousands of columns, all
+# would take minutes. More rows make no visible difference; fewer than the minimum are not
+# informative.
+_REPEATS, MAX_COLUMNS = 10, 100
 _MAX_ROWS, _MIN_ROWS = 2000, 10
 
 # float32 [n, *shape of one example] to float32 [n, classes] for a classification, [n, 1] for a
@@ -151,7 +152,8 @@ def column_importance(
     """Measure how much worse a model gets when the values of one column are shuffled.
 
     Permutation importance (L. Breiman, "Random forests", 2001): the drop in balanced accuracy, or
-    in R² without labels, largest first; none for images and for too few rows.
+    in R² without labels, largest first; none for images and for too few rows. Of more than
+    MAX_COLUMNS columns, those are measured that vary most with the outputs.
     """
     from sklearn.inspection import permutation_importance
     from sklearn.metrics import r2_score, recall_score
@@ -166,13 +168,21 @@ def column_importance(
         return []
     # Squares of large values would overflow.
     scale = 1.0 if labels else float(np.abs(truth.astype(np.float64)).max())
-    ends = np.cumsum([column.width for column in columns])
-    blocks = np.split(tensors, ends[:-1], axis=1)
+    starts = np.cumsum([0, *(column.width for column in columns)])
+    measured = np.arange(len(columns))
+    if len(columns) > MAX_COLUMNS:
+        outputs = predictor(tensors)
+        common = (tensors - tensors.mean(axis=0)).T @ (outputs - outputs.mean(axis=0))
+        strength = np.maximum.reduceat(np.abs(common).max(axis=1), starts[:-1])
+        measured = np.sort(np.argsort(-strength, kind="stable")[:MAX_COLUMNS])
+    places = [slice(starts[place], starts[place + 1]) for place in measured]
 
-    def score(_model: object, places: NDArray[np.int64], truth: NDArray[Any]) -> float:
-        """Score rows assembled from the columns of other rows, [n, columns]."""
-        shuffled = [block[chosen] for block, chosen in zip(blocks, places.T, strict=True)]
-        outputs = predictor(np.concatenate(shuffled, axis=1))
+    def score(_model: object, orders: NDArray[np.int64], truth: NDArray[Any]) -> float:
+        """Score the rows with each measured column in another order, [n, columns]."""
+        shuffled = tensors.copy()
+        for place, order in zip(places, orders.T, strict=True):
+            shuffled[:, place] = tensors[order, place]
+        outputs = predictor(shuffled)
         if not labels:
             return float(r2_score(truth / scale, outputs[:, 0].astype(np.float64) / scale))
         guesses, known = outputs.argmax(axis=1), np.unique(truth)
@@ -180,11 +190,12 @@ def column_importance(
 
     # scikit-learn shuffles single matrix columns, but one of ours may be several values wide. So it
     # shuffles row numbers.
-    matrix = np.repeat(np.arange(len(rows))[:, np.newaxis], len(columns), axis=1)
+    matrix = np.repeat(np.arange(len(rows))[:, np.newaxis], len(measured), axis=1)
     estimator = SimpleNamespace(fit=lambda: None)  # must exist; `score` calls the model
     found = permutation_importance(
         estimator, matrix, truth, scoring=score, n_repeats=_REPEATS, random_state=seed
     )
-    pairs = zip(columns, found.importances_mean, found.importances_std, strict=True)
-    measured = [ColumnImportance(col.name, float(mean), float(std)) for col, mean, std in pairs]
-    return sorted(measured, key=lambda column: -column.mean)
+    names = [columns[place].name for place in measured]
+    results = zip(names, found.importances_mean, found.importances_std, strict=True)
+    importance = [ColumnImportance(name, float(mean), float(std)) for name, mean, std in results]
+    return sorted(importance, key=lambda column: -column.mean)

@@ -30,6 +30,23 @@ def test_columns_of_numbers_are_ranked_as_scikit_learn_does():
         assert column.std == pytest.approx(theirs.importances_std[place])
 
 
+def test_of_many_columns_those_that_move_the_outputs_are_measured():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, 300)).astype(np.float32)
+    weights = np.where(np.arange(300) % 7 == 3, 0.1, 0.0)
+    weights[[17, 203]] = [1.0, 3.0]
+    names = [f"gene {place}" for place in range(300)]
+    found = column_importance(
+        lambda batch: batch @ weights[:, np.newaxis],
+        make_part(x, (x @ weights).astype(np.float32)),
+        numbers(names),
+        0,
+        seed=1,
+    )
+    assert [column.name for column in found[:2]] == ["gene 203", "gene 17"]
+    assert len(found) == 100
+
+
 def test_a_category_is_shuffled_as_a_whole():
     random = np.random.default_rng(0)
     category = random.integers(0, 3, 200)

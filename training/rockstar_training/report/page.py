@@ -18,7 +18,13 @@ from rockstar_contract.contract import Contract, ImageInput, TableInput
 from rockstar_contract.images import decode_image, ignore_warnings
 from rockstar_contract.tables import CategoricalColumn
 from rockstar_training.errors import TrainingError
-from rockstar_training.evaluation import ColumnImportance, Predictor, TestPredictions, predict_part
+from rockstar_training.evaluation import (
+    MAX_COLUMNS,
+    ColumnImportance,
+    Predictor,
+    TestPredictions,
+    predict_part,
+)
 from rockstar_training.networks import LayerSize
 from rockstar_training.prepared_data import Part, PreparedData
 from rockstar_training.progress import Epoch
@@ -391,6 +397,8 @@ def _importance_section(columns: Sequence[ColumnImportance], metric: str) -> Sec
         return figure
 
     more = f" The {_MAX_COLUMNS} most important ones are drawn." if drawn != columns else ""
+    if len(columns) == MAX_COLUMNS:
+        more += f" At most {MAX_COLUMNS} are measured: those that vary most with the predictions."
     return Section(
         key="importance",
         title="Importance of the columns",
