@@ -182,10 +182,12 @@ class NumericColumn(ColumnBase, frozen=True, tag="numeric"):
             number = float(value)
         except OverflowError:
             number = math.inf
+        if self.missing and number_text(number) in self.missing:
+            return math.nan
         if not abs(number - self.mean) / self.scale <= _LARGEST:
             got = _what(number) if not math.isfinite(number) else f"{number:g}, far too large"
             raise InvalidInputError(field, expected="a finite number", got=got)
-        return math.nan if self.missing and number_text(number) in self.missing else number
+        return number
 
 
 class CategoricalColumn(ColumnBase, frozen=True, tag="categorical"):

@@ -281,11 +281,14 @@ class _Rows:
         too_few = not (share or ranges) if forced else share < least
         if others and (len(markers) > tolerated or too_few):
             return None
-        # None becomes NaN, which passes the check; infinity does not.
         values = np.array([numbers.get(text) for text in texts], dtype=np.float64)
-        infinite = np.flatnonzero(np.abs(values) > _LARGEST)
-        if len(infinite):
-            raise self.error(name, int(infinite[0]), "numbers must be finite")
+        # Programs write it for a division by zero.
+        infinite = np.isinf(values)
+        markers += tuple(map(table_cells.number_text, np.unique(values[infinite]).tolist()))
+        values[infinite] = np.nan
+        too_large = np.flatnonzero(np.abs(values) > _LARGEST)
+        if len(too_large):
+            raise self.error(name, int(too_large[0]), "numbers must be below 3.4e38")
         return TableColumn("number", texts, values, decimal, markers, ranges, unit, quantity)
 
     def drop_unlabeled(self, target: str, column: TableColumn) -> None:
@@ -581,7 +584,7 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
     """List notes about a column that is kept."""
     notes = _units(name, column)
     if column.markers:
-        numbers = any(parse_number(text) is not None for text in column.markers)
+        numbers = any(map(_SENTINEL.fullmatch, column.markers))
         keep = f"; if it is a number, give --type {shlex.quote(f'{name}=number')}" * numbers
         notes.append(f"column {name!r}: {quote_names(column.markers)} counts as missing{keep}")
     if column.type == "category" and column.different > _MAX_CATEGORIES:
