@@ -96,6 +96,7 @@ class Table:
     label_names: tuple[str, ...]  # empty for a regression
     sha256: str  # of the files, hexadecimal
     parts: NDArray[np.int64]  # [n], TRAIN, VALIDATION or TEST: the file that a row is from
+    hashes: NDArray[np.int64]  # [n], of all texts of a row, also of columns that are left out
     notes: tuple[str, ...]  # sentences about decisions on columns and rows
     split_by: str  # "group" or "time" if a column decides how rows are split; else empty
     split_values: NDArray[Any]  # [n], of this column: group numbers, or comparable times
@@ -167,6 +168,7 @@ def read_csv(
         label_names=labels,
         sha256=rows.sha256,
         parts=np.array(rows.parts, dtype=np.int64),
+        hashes=np.array([*map(hash, zip(*rows.texts.values(), strict=True))], dtype=np.int64),
         notes=tuple(rows.notes),
         split_by=split_by if split_column else "",
         split_values=_split_values(rows, split_by, split_column),

@@ -51,6 +51,8 @@ _FEW, _NAMED = 5, 10
 # share, so that none of 20 equal classes is.
 _RARE = 0.1
 _REGRESSION = ("linear", "mlp")
+# A table with a column of more different numbers than this has few equal rows, unless by copying.
+_VARIED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +236,9 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
     columns = fit_columns(table, split.train)
     shape = (sum(column.width for column in columns),)
     small = _small_classes(table.label_names, table.targets, split)
+    # Rows of a few different values are alike by chance, and so are a few of others.
+    varied = any(c.type != "category" and c.different > _VARIED for c in table.columns.values())
+    copies = _copies(table.hashes.tolist(), split, "rows", tolerated=0.05 if varied else 1)
     return PreparedData(
         name=spec.name,
         input=TableInput(name=contract.TABLE_INPUT, dtype="float32", shape=shape, columns=columns),
@@ -243,7 +248,7 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
         labels=table.label_names,
         target=table.target,
         sha256=table.sha256,
-        notes=(*table.notes, *small),
+        notes=(*table.notes, *copies, *small),
     )
 
 
@@ -312,15 +317,23 @@ def _prepare_known(spec: DataSpec, config: TrainConfig, fractions: Fractions) ->
     )
 
 
+def _copies(
+    contents: Sequence[object], split: Split, examples: str, tolerated: float = 0
+) -> list[str]:
+    """Note examples that are tested but also learned, if their share is not tolerated."""
+    learned, count = {contents[place] for place in split.train}, len(split.test)
+    both = sum(contents[place] in learned for place in split.test)
+    if both <= tolerated * count:
+        return []
+    return [
+        f"{both} of {count} held-out {examples} are copies of training {examples}: on new ones the "
+        "model may be less accurate"
+    ]
+
+
 def _duplicates(folder: ImageFolder, split: Split) -> list[str]:
     """Note images that are tested but also learned, and images with several labels."""
-    notes, learned = [], {folder.pixels[place] for place in split.train}
-    both = sum(folder.pixels[place] in learned for place in split.test)
-    if both:
-        notes.append(
-            f"{both} of {len(split.test)} held-out images are training images too, pixel by pixel: "
-            "the accuracy on new images may be lower"
-        )
+    notes = _copies(folder.pixels, split, "images")
     pairs = set(zip(folder.pixels, folder.labels.tolist(), strict=True))
     labels = Counter(pixels for pixels, _ in pairs)
     several = [place for place, pixels in enumerate(folder.pixels) if labels[pixels] > 1]

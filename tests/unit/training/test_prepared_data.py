@@ -220,8 +220,18 @@ def test_images_that_occur_twice_are_reported(tmp_path):
         image.save(test[0], compress_level=1)
     test[-1].write_bytes(train[1].read_bytes())  # of another class
     notes = "\n".join(prepare(f"folder:{tmp_path}", **SETTINGS).notes)
-    assert "2 of 10 held-out images are training images too, pixel by pixel" in notes
+    assert "2 of 10 held-out images are copies of training images" in notes
     assert f"2 images are in several classes, such as {train[1]}" in notes
+
+
+@pytest.mark.parametrize(("different", "copies"), [(1, 4), (1, 1), (30, 4)])
+def test_copied_rows_that_are_learned_and_tested_are_reported(tmp_path, different, copies):
+    rows = [[n // different, n % 3, "ab"[n % 2]] for n in range(60)] * copies
+    data = write_csv(tmp_path / "heart.csv", ["age", "sex", "target"], rows)
+    notes = prepare(data, target="target").notes
+    assert any("held-out rows are copies of training rows" in note for note in notes) == (
+        different == 1 < copies
+    )
 
 
 def test_the_shared_folder_of_digits():
