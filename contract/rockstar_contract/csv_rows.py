@@ -32,6 +32,22 @@ MAX_GZIP_MEMBERS = 1000
 # Signatures of ZIP archives, such as .xlsx and .ods, and of old Office files, such as .xls.
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 SAVE_AS_CSV = "save the sheet as CSV (UTF-8)"
+_WITH_PANDAS = "save it as CSV, for example with pandas: read_{0}(FILE).to_csv('table.csv', index=False)"
+_OTHER_FILES = (
+    (rb"PK\x03\x04", "a ZIP archive", "unpack it first"),
+    (rb"BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "a compressed file", "unpack it first"),
+    (rb"PAR1", "a Parquet file", _WITH_PANDAS.format("parquet")),
+    (rb"ARROW1|FEA1", "a Feather file", _WITH_PANDAS.format("feather")),
+    (rb"\s*(?:\[\s*)?\{\s*\"", "JSON", _WITH_PANDAS.format("json")),
+    (rb"\x89HDF|\x93NUMPY", "arrays", "save them as CSV, with a header"),
+    (rb"(?i:\s*<(?:!doctype|html|\?xml))", "an HTML or XML document", "download the file itself"),
+    (rb"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
+    (
+        rb"(?i:(?:\s*%[^\n]*+\n)*+\s*@relation)",
+        "an ARFF file",
+        "replace all lines down to @data by one with the names of the columns",
+    ),
+)
 # Display names of the encodings that are assumed for files that are not in Unicode.
 _ENCODINGS = {"cp1252": "Windows-1252 (cp1252)", "iso8859-1": "Latin-1 (iso8859-1)"}
 # More specific marks first: UTF-32's mark begins like UTF-16's.
@@ -52,6 +68,8 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LINE_ENDS = re.compile(r"\r\n?|\n")
+_EMPTY_LINE = re.compile(r"(?>\r\n?|\n)[ \t]*(?:\r\n?|\n)")
+_LONGEST_FOOTER = 2**12
 # Lines above the header: comments, lines of one value with delimiters behind it, and what ends with
 # the last empty one of 20 lines.
 _COMMENTS = re.compile(r"(?:\s*+#[^\r\n]*+(?:\r\n?|\n))+")
@@ -99,6 +117,7 @@ class CsvTable(msgspec.Struct, frozen=True):
         renamed: names of columns that were numbered because the header repeats a name.
         repeated: lines that repeat the header, of joined files; they are no rows.
         above: the number of lines above the header.
+        below: the number of lines below the rows, such as sources, which are no rows.
     """
 
     names: list[str]
@@ -109,6 +128,7 @@ class CsvTable(msgspec.Struct, frozen=True):
     renamed: list[str]
     repeated: list[int]
     above: int
+    below: int
 
 
 class CsvReader:
@@ -234,6 +254,7 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
     if max_cells is not None and (cells := text.count(dialect.delimiter)) > max_cells:
         expected = f"at most {max_cells:,} values"
         raise TooLargeError(field, expected=expected, got=f"{cells:,}", hint="send fewer rows")
+    text, below = _drop_footer(text, dialect, above)
     lines, doubt = io.StringIO(text, newline=""), "" if encoding else encoding_hint(found)
     reader = CsvReader(lines, dialect, above, field, doubt=doubt, sample=options.get("most"))
     rows: list[list[str]] = []
@@ -244,7 +265,15 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
         rows.append(row)
         numbers.append(line)
     return CsvTable(
-        reader.names, rows, numbers, found, reader.decimal, reader.renamed, reader.repeated, above
+        reader.names,
+        rows,
+        numbers,
+        found,
+        reader.decimal,
+        reader.renamed,
+        reader.repeated,
+        above,
+        below,
     )
 
 
@@ -305,9 +334,11 @@ def write_rows(rows: Sequence[TextRow]) -> bytes:
 
 def find_encoding(data: bytes, field: str) -> str:
     """Detect the encoding of a text file, else raise InvalidInputError."""
-    if data.startswith((_ZIP, _OLE)):
-        got = spreadsheet_name(data) or "an Excel workbook or a ZIP archive"
-        raise InvalidInputError(field, expected="a CSV file", got=got, hint=SAVE_AS_CSV)
+    if sheet := spreadsheet_name(data):
+        raise InvalidInputError(field, expected="a CSV file", got=sheet, hint=SAVE_AS_CSV)
+    for pattern, got, hint in _OTHER_FILES:
+        if re.match(pattern, data[:1024].removeprefix(codecs.BOM_UTF8)):
+            raise InvalidInputError(field, expected="a CSV file", got=got, hint=hint)
     marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
     if marked is not None:
         return marked
@@ -456,18 +487,19 @@ def _sample_rows(dialect: Dialect, text: str, most: int) -> list[list[str]]:
 
 def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
     """Rate a dialect: the share of records as long as the header, and whether it has no escape."""
-    counts = [len(row) for row in _sample_rows(dialect, sample, _SAMPLE + 1)]
+    # Spaces are between words and colons in times, so both must fit better, except at the end.
+    unquoted = dialect.delimiter in ": " and not sample.startswith('"')
+    rows = _sample_rows(dialect, sample, _SAMPLE + 1)
+    counts = [len(row) - (unquoted and row[-1:] == [""]) for row in rows]
     if not counts or counts[0] < 2:
         return 0.0, False
-    # Spaces are between words and colons in times, so both must fit better.
-    unquoted = dialect.delimiter in ": " and not sample.startswith('"')
     if unquoted and not (counts[0] > 2 and len(set(counts)) == 1 < len(counts)):
         return 0.0, False
-    header, rows = counts[0], Counter(counts[1:])
-    if not rows:
+    header, widths = counts[0], Counter(counts[1:])
+    if not widths:
         return 0.5, dialect.escape is None
-    alike = max(rows[header], rows[header + 1], rows[header - 1] * (header > 2))
-    return alike / rows.total(), dialect.escape is None
+    alike = max(widths[header], widths[header + 1], widths[header - 1] * (header > 2))
+    return alike / widths.total(), dialect.escape is None
 
 
 def _records(
@@ -523,6 +555,21 @@ def _drop_blank_end(text: str) -> str:
     """Drop lines at the end that are all delimiters, as spreadsheets write them."""
     end = _LINE_ENDS.search(text, len(text.rstrip(_BLANK)))
     return text if end is None else text[: end.end()]
+
+
+def _drop_footer(text: str, dialect: Dialect, above: int) -> tuple[str, int]:
+    """Drop lines of one value at the end, below an empty one, of a table of several columns.
+
+    Returns:
+        The text, and the number of lines left out.
+    """
+    header = _LINE_ENDS.split(text[:SAMPLE_SIZE], above + 1)[above]
+    empty = [*_EMPTY_LINE.finditer(text, max(0, len(text) - _LONGEST_FOOTER))]
+    if not empty or dialect.delimiter not in header:
+        return text, 0
+    lines = _sample_rows(dialect, text[empty[-1].end() :], _LONGEST_FOOTER)
+    is_footer = all(len(line) == 1 for line in lines)
+    return (text[: empty[-1].start()], len(lines)) if is_footer else (text, 0)
 
 
 def plain_lines(file: Iterable[str]) -> Iterator[str]:

@@ -331,8 +331,9 @@ def _read_files(
             raise DataError(f"{path}: expected rows below the header, got none")
         digest.update(data)
         hint = encoding_hint(file.encoding)
-        if file.above:
-            rows.notes.append(f"{path.name}: lines above the header are left out: {file.above}")
+        for count, place in ((file.above, "above the header"), (file.below, "below the rows")):
+            if count:
+                rows.notes.append(f"{path.name}: lines {place} are left out: {count}")
         if file.repeated:
             rows.notes.append(
                 f"{path.name}: lines that repeat the header are left out: {len(file.repeated)}, "

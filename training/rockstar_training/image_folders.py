@@ -48,6 +48,8 @@ _SPLITS: dict[str, SplitName] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+# Of the names of splits, besides digits and punctuation: "testset".
+_SUFFIX = re.compile(r"(?<=.)(?:set|data|images)$")
 # Files and folders of operating systems and archivers, in lower case.
 _SYSTEM_NAMES = (
     *("$recycle.bin", "__macosx", "@eadir", "desktop.ini", "ehthumbs.db", "lost+found"),
@@ -119,6 +121,12 @@ def scan_folder(
     names, examples = _read_layout(folder, validation, test, skipped)
     usable, problems = _examine_all(examples, skipped)
     kept = sorted({example.label for example, _ in usable if example.split in (None, "train")})
+    if problems and not kept:
+        path, problem = next(iter(problems.items()))
+        raise DataError(
+            f"{folder}: no image in the class folders can be read ({len(problems)} files tried): "
+            f"{path}: {problem}"
+        )
     for label in set(range(len(names))) - set(kept):
         skipped.append(f"{names[label]}: a folder without images")
         damaged = [
@@ -341,7 +349,7 @@ def _splits(files: list[_File]) -> dict[str, SplitName]:
 
 def _split_of(name: str) -> SplitName | None:
     """Return the split that a name such as "Training", "test_set" or "train2" means."""
-    words = re.split(r"[\W\d_]+", name.casefold())
+    words = [_SUFFIX.sub("", word) for word in re.split(r"[\W\d_]+", name.casefold())]
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 

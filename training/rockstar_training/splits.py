@@ -47,7 +47,8 @@ def split_labeled(
     train, validation, test = given.train, given.validation, given.test
     if not len(test):
         train, test = hold_out(train, labels[train], fractions.test, fractions.seed, name)
-    if not len(validation) and fractions.validation:
+    # Labels that have one training example each leave none to validate with.
+    if not len(validation) and fractions.validation and np.bincount(labels[train]).max() > 1:
         name = f"the training examples of {name}"
         share = fractions.validation
         train, validation = hold_out(train, labels[train], share, fractions.seed, name)

@@ -49,6 +49,8 @@ def test_delimiters_line_ends_and_encodings(delimiter, end, encoding):
         ("a,b\n1,2,\n3,,\n", ["a", "b"], [["1", "2"], ["3", ""]]),
         ("a;b;\n1;2\n3;4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
         (",a,b\n0,1,2\n1,3,4\n", ["Unnamed: 0", "a", "b"], [["0", "1", "2"], ["1", "3", "4"]]),
+        ("a b c \n1 2 x \n3  4 y\n", ["a", "b", "c"], [["1", "2", "x"], ["3", "4", "y"]]),
+        ("a b c\n1 2 x \n3 4 y \n", ["a", "b", "c"], [["1", "2", "x"], ["3", "4", "y"]]),
         ('"a" "b"\n"1" 5.1 "x y"\n"2" 4 "z"\n', ["Unnamed: 0", "a", "b"], [["1", "5.1", "x y"], ["2", "4", "z"]]),
         ("a  b   c\n1  2   3\n 4  5  6\n", ["a", "b", "c"], [["1", "2", "3"], ["4", "5", "6"]]),
         ("a,a,a.1,a\n1,2,3,4\n", ["a", "a.2", "a.1", "a.3"], [["1", "2", "3", "4"]]),
@@ -207,7 +209,11 @@ def test_number_of_rows_is_limited():
         (b"a,b\n1,\0\n", "expected a CSV file, got a zero byte in line 2"),
         (b"a,b\r1,2\r1,\0\r", "expected a CSV file, got a zero byte in line 3"),
         (b"a,b\r\n1,2\r\n1,\0\r\n", "expected a CSV file, got a zero byte in line 3"),
-        (b"PK\x03\x04\x14", "got an Excel workbook or a ZIP archive; save the sheet as CSV"),
+        (b"PK\x03\x04\x14", "got a ZIP archive; unpack it first"),
+        (b"PAR1\x15\x04", "got a Parquet file; save it as CSV, for example with pandas: read_parquet(FILE)"),
+        (b'[{"a": 1}, {"a": 2}]', "got JSON; save it as CSV"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "got an HTML or XML document"),
+        (b"% Iris\n% 1936\n\n@RELATION iris\n@ATTRIBUTE a REAL\n", "got an ARFF file"),
         *((data, f"got {kind}; save the sheet as CSV (UTF-8)") for data, kind in NAMES.values()),
     ],
 )
@@ -215,6 +221,20 @@ def test_invalid_files_are_rejected_with_the_line(data, message):
     with pytest.raises(InvalidInputError) as caught:
         read_rows(data, "file")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "below"),
+    [
+        ('a,b\n1,2\n\n\n"Data from: WDI, 2024"\nLast Updated: 30.11.2024\n', [["1", "2"]], 2),
+        ("a;b\r\n1;2\r\n \r\nSource: BLS\r\n", [["1", "2"]], 1),
+        ("a,b\n1,2\n\n3,\n", [["1", "2"], ["3", ""]], 0),
+        ("a\n1\n\n2\n", [["1"], ["2"]], 0),
+    ],
+)
+def test_lines_below_the_rows(text, rows, below):
+    table = read_table(text.encode(), "file")
+    assert (table.rows, table.below) == (rows, below)
 
 
 def test_more_values_than_the_limit_are_not_read():

@@ -115,6 +115,7 @@ def parts(folder):
         ("train", "val", "test"),
         ("Training", "Validation", "TESTING"),
         ("training_set", "valid", "test_set"),
+        ("trainset", "ValidationSet", "2_testdata"),
         ("seg_train/seg_train", "seg_dev/seg_dev", "seg_test/seg_test"),
         ("archive/train", "archive/val", "archive/eval"),
     ],
@@ -294,6 +295,14 @@ def test_a_class_of_damaged_images_is_an_error(pets):
     (pets / "bird" / "a.png").write_bytes(b"tweet")
     with pytest.raises(DataError, match=r"no image of class bird can be read \(1 tried; .*a\.png"):
         scan_folder(pets)
+
+
+def test_folders_without_any_image_that_can_be_read(tmp_path):
+    for name in ("s1/1.pgm", "s1/2.pgm", "s2/1.pgm"):  # as the faces of AT&T
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"P5 1 1 255\n\0")
+    with pytest.raises(DataError, match=r"\(3 files tried\): .*s1/1.pgm: .* got a Netpbm image"):
+        scan_folder(tmp_path)
 
 
 def test_one_class_is_an_error(tmp_path):

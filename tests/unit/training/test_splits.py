@@ -9,7 +9,7 @@ from rockstar_training import datasets
 from rockstar_training.config import config_for
 from rockstar_training.errors import DataError
 from rockstar_training.prepared_data import prepare_folds
-from rockstar_training.splits import Fractions, hold_out
+from rockstar_training.splits import Fractions, hold_out, split_labeled
 from tests.unit.training.small_data import prepare, write_csv
 
 
@@ -40,6 +40,12 @@ def test_the_only_example_of_a_label_is_trained_on():
     assert 19 in kept
     assert set(labels[held_out - 10]) == {0, 1}
     np.testing.assert_array_equal(np.sort([*kept, *held_out]), index)
+
+
+def test_labels_with_one_training_example_each_train_without_validation():
+    labels = np.arange(20) // 2
+    divided = split_labeled(labels, Fractions(0.2, 0.1, seed=1), "data")
+    assert [len(part) for part in (divided.train, divided.validation, divided.test)] == [10, 0, 10]
 
 
 def test_labels_that_all_have_one_example_are_refused():
