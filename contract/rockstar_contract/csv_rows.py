@@ -32,7 +32,9 @@ MAX_GZIP_MEMBERS = 1000
 # Signatures of ZIP archives, such as .xlsx and .ods, and of old Office files, such as .xls.
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 SAVE_AS_CSV = "save the sheet as CSV (UTF-8)"
-_WITH_PANDAS = "save it as CSV, for example with pandas: read_{0}(FILE).to_csv('table.csv', index=False)"
+_WITH_PANDAS = (
+    "save it as CSV, for example with pandas: read_{0}(FILE).to_csv('table.csv', index=False)"
+)
 _OTHER_FILES = (
     (rb"PK\x03\x04", "a ZIP archive", "unpack it first"),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "a compressed file", "unpack it first"),

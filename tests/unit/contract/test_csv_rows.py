@@ -210,7 +210,10 @@ def test_number_of_rows_is_limited():
         (b"a,b\r1,2\r1,\0\r", "expected a CSV file, got a zero byte in line 3"),
         (b"a,b\r\n1,2\r\n1,\0\r\n", "expected a CSV file, got a zero byte in line 3"),
         (b"PK\x03\x04\x14", "got a ZIP archive; unpack it first"),
-        (b"PAR1\x15\x04", "got a Parquet file; save it as CSV, for example with pandas: read_parquet(FILE)"),
+        (
+            b"PAR1\x15\x04",
+            "got a Parquet file; save it as CSV, for example with pandas: read_parquet(FILE)",
+        ),
         (b'[{"a": 1}, {"a": 2}]', "got JSON; save it as CSV"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "got an HTML or XML document"),
         (b"% Iris\n% 1936\n\n@RELATION iris\n@ATTRIBUTE a REAL\n", "got an ARFF file"),
