@@ -12,11 +12,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.charts import CHART, documents, helm
-from tests.cluster.__main__ import TAG, here, write_files
-from tests.cluster.clusters import NAME, REGISTRY, ClusterTestError, cluster, require_programs
+from tests.cluster.__main__ import TAG, write_files
+from tests.cluster.clusters import NAME, REGISTRY, ClusterTestError, cluster
 from tests.manifests import ROOT, of_kind
 from tests.waiting import until
-from tests.walkthrough import WALKTHROUGH, commands
 
 DOCKER = "case $1 in port) echo 127.0.0.1:5001;; version) echo 28.2;; esac"
 
@@ -40,19 +39,6 @@ def programs(tmp_path, monkeypatch):
             return self.calls.read_text().splitlines() if self.calls.exists() else []
 
     return Programs()
-
-
-def test_all_missing_programs_are_listed(programs):
-    with pytest.raises(ClusterTestError) as raised:
-        require_programs()
-    for name in ("docker", "kubectl", "helm", "kind", "curl"):
-        assert f"\n  - {name}: https://" in str(raised.value)
-
-
-def test_the_error_of_docker_is_shown(programs):
-    programs.add("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
-    with pytest.raises(ClusterTestError, match=r"answers: Cannot connect to the Docker daemon\n"):
-        require_programs()
 
 
 def test_the_command_fails_before_anything_is_trained(tmp_path):
@@ -130,9 +116,3 @@ def test_its_files_are_valid(tmp_path, pytestconfig):
     assert pod["spec"]["containers"][0]["image"] == f"ghcr.io/rockstartf/model-server:{TAG}"
     (volume,) = [each for each in pod["spec"]["volumes"] if "image" in each]
     assert volume["image"]["reference"] == "localhost:5001/models/cnn:1"
-
-
-def test_commands_name_this_chart_and_the_registry():
-    for command in [each for step in commands(WALKTHROUGH).values() for each in step]:
-        assert "ghcr.io" not in here(command, "localhost:5001")
-        assert "registry.example.org" not in here(command, "localhost:5001")

@@ -306,6 +306,7 @@ def test_outputs_come_in_the_order_of_the_request(channel: grpc.Channel) -> None
             "got values in int_contents",
         ),
         ({"name": "z"}, "z"),
+        ({"datatype": "INT32", "contents": {"int_contents": [1, 2]}}, "int32"),
         (
             {"parameters": {"shared_memory_region": {"string_param": "r"}}},
             "inputs[0].parameters: shared_memory_region is not supported",
@@ -316,18 +317,6 @@ def test_bad_inputs(channel: grpc.Channel, change: dict[str, Any], says: str) ->
     code, details = refusal(channel, X | change)
     assert code == INVALID
     assert says in details
-
-
-def test_dtypes_and_shapes_of_the_model_decide(channel: grpc.Channel) -> None:
-    wrong = {
-        "name": "x",
-        "datatype": "INT32",
-        "shape": [1, 2],
-        "contents": {"int_contents": [1, 2]},
-    }
-    code, details = refusal(channel, wrong)
-    assert code == INVALID
-    assert "int32" in details
 
 
 @pytest.mark.parametrize("datatype", ["INT8", "INT16", "UINT8", "UINT16"])

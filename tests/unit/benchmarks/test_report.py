@@ -18,12 +18,6 @@ def test_tables_have_medians_spread_and_ratios():
     assert "… to bare FastAPI's | ≥ 2.00 × | 2.00 × | reached |" in text
 
 
-def test_rows_with_errors_and_foreign_load_show_both():
-    cells = [cell("ray", 100, status_errors=3, foreign=0.12, run=number) for number in range(2)]
-    text = markdown(Summary(results(cells)))
-    assert "| Ray Serve \\* | 100 | – | 10.0 | 20.0 | 1.000 | 12 | 6 |" in text
-
-
 def test_systems_at_equal_work_have_their_own_tables():
     cells = [cell(name, 10) for name in ("rockstar", "mosec", "mosec-equal")]
     documented, equal = markdown(Summary(results(cells))).split("## Equal work")
@@ -31,17 +25,6 @@ def test_systems_at_equal_work_have_their_own_tables():
     assert "mosec, equal work" not in documented
     assert "| mosec, equal work |" in equal.partition("## Start")[0]
     assert "| mosec |" not in equal.partition("## Start")[0]
-
-
-def test_loads_without_a_peer_at_equal_work_are_in_the_first_tables_only():
-    cells = [cell("rockstar", 10), cell("mosec-equal", 10), cell("rockstar", 10, workload="form")]
-    assert markdown(Summary(results(cells))).count("### one PNG in a form, 16") == 1
-
-
-def test_failures_are_named():
-    failures = {"environment mlserver": "mlserver cannot be installed:\nno wheel"}
-    text = markdown(Summary(results([cell("rockstar", 1)], failures=failures)))
-    assert "- environment mlserver: mlserver cannot be installed: no wheel" in text
 
 
 def test_every_table_has_as_many_cells_as_heads():

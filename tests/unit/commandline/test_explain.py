@@ -16,26 +16,23 @@ def heatmap(**masses: float) -> list[list[float]]:
     return grid.tolist()
 
 
-def test_one_place_with_most_of_the_evidence():
-    assert places(heatmap(top_left=3.0, centre=1.0)) == [{"where": "top left", "share": 0.75}]
-
-
-def test_several_places_strongest_first():
-    found = places(heatmap(top_left=2.0, centre=2.5, bottom=2.0, right=3.0))
-    assert [place["where"] for place in found] == ["right", "center"]
-    assert sum(place["share"] for place in found) == pytest.approx(5.5 / 9.5)
-
-
-def test_negative_evidence_does_not_count():
-    assert places(heatmap(top_left=-9.0, bottom=1.0)) == [{"where": "bottom", "share": 1.0}]
-
-
-def test_no_evidence():
-    assert places(heatmap(centre=-1.0)) == []
-
-
-def test_an_image_of_one_pixel():
-    assert places([[0.5]]) == [{"where": "top left", "share": 1.0}]
+@pytest.mark.parametrize(
+    ("grid", "shares"),
+    [
+        (heatmap(top_left=3.0, centre=1.0), {"top left": 0.75}),
+        (
+            heatmap(top_left=2.0, centre=2.5, bottom=2.0, right=3.0),
+            {"right": 3 / 9.5, "center": 2.5 / 9.5},
+        ),
+        (heatmap(top_left=-9.0, bottom=1.0), {"bottom": 1.0}),
+        (heatmap(centre=-1.0), {}),
+        ([[0.5]], {"top left": 1.0}),
+    ],
+)
+def test_places_with_most_of_the_evidence_strongest_first(grid, shares):
+    found = {place["where"]: place["share"] for place in places(grid)}
+    assert list(found) == list(shares)
+    assert found == pytest.approx(shares)
 
 
 def test_a_column_without_a_value_is_shown_as_missing(tmp_path):

@@ -112,7 +112,3 @@ def test_lines_fit_the_width(width):
 
 def test_columns_have_a_minimum_width():
     assert "test_ac…" in table(ROWS, width=1)
-
-
-def test_without_a_width_nothing_is_cut():
-    assert "x" * 500 in table([("HEAD",), ("x" * 500,)])

@@ -30,7 +30,7 @@ from tests.examples_engine import (
 )
 from tests.fake_engine import DOUBLE, SUM, refusal, spec
 from tfs_api.messages.inference_pb2 import ExampleListWithContext, Input
-from tfs_api.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature
+from tfs_api.signature import CLASSIFY_METHOD, REGRESS_METHOD, Signature
 from tfs_api.status import Code, StatusError
 
 TWO = [example(x=1.5), example(x=-2.0)]
@@ -137,19 +137,6 @@ EITHER = "Expected output Tensor shape to be either [batch_size] or [batch_size,
 def test_outputs_that_are_no_regression(array: Any, message: str) -> None:
     engine = GivenEngine(Signature(EXAMPLES, REGRESSION), outputs=np.asarray(array))
     assert refusal(regress, engine, ExamplesQuery(TWO)) == (Code.INVALID_ARGUMENT, message)
-
-
-@pytest.mark.parametrize(
-    ("ask", "signature", "kind", "wanted", "was"),
-    [
-        (classify, "classify_by_predict", "classification", CLASSIFY_METHOD, PREDICT_METHOD),
-        (classify, "regress", "classification", CLASSIFY_METHOD, REGRESS_METHOD),
-        (regress, "regress_by_predict", "regression", REGRESS_METHOD, PREDICT_METHOD),
-    ],
-)
-def test_methods_are_checked_if_configured(ask, signature, kind, wanted, was):
-    _, message = refusal(ask, ExamplesEngine(), ExamplesQuery(TWO, signature), check_method=True)
-    assert message == f"Expected {kind} signature method_name to be {wanted}. Was: {was}"
 
 
 CLASSIFY = inference_task("m", CLASSIFY_METHOD)
