@@ -5,8 +5,10 @@ anything else is a bug, also more than CPU_S or MEMORY_MB for one input.
 """
 
 import functools
+import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -45,7 +47,6 @@ from tests.fake_engine import ONCE, FakeLoader, add_version
 from tests.images import encoded, png, stroke
 from tests.table_models import regression, table_classifier
 from tests.unit.gateway.conftest import LIMITED, FakeServer
-from tests.unit.gateway.test_fuzzed_bodies import ARCHIVES, ARRAY, images, npy
 from tfs_api import json_request, services
 from tfs_api.messages.inference_pb2 import ClassificationRequest
 from tfs_api.messages.open_inference_pb2 import ModelInferRequest
@@ -256,6 +257,56 @@ def _record(data: bytes) -> bytes:
     return length + sum_of(length) + data + sum_of(data)
 
 
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _images() -> Iterable[bytes]:
+    """Small files of every format, in modes and compressions with different decoders."""
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 12, 3), np.uint8)
+    color = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+        yield _saved(color, kind, exif=exif)
+    for kind in ("PNG", "BMP", "GIF", "TIFF"):
+        for mode in ("L", "1", "P"):
+            yield _saved(color.convert(mode), kind)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        yield _saved(color, "TIFF", compression=compression)
+    for mode, kind in (
+        ("CMYK", "JPEG"),
+        ("CMYK", "TIFF"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("RGBA", "WEBP"),
+    ):
+        yield _saved(color.convert(mode), kind)
+    yield _saved(Image.fromarray(pixels[..., 0].astype(np.uint16) * 200), "PNG")
+    yield _saved(Image.fromarray(pixels[..., 0].astype(np.float32)), "TIFF")
+
+
+def _npy(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def _zipped(compression: int, *arrays: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for number, array in enumerate(arrays):
+            archive.writestr(f"array{number}.npy", array)
+    return stream.getvalue()
+
+
+_ARRAY = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_ARCHIVES = [_zipped(compression, _npy(_ARRAY), _npy(_ARRAY)) for compression in _COMPRESSIONS]
+
+
 def _more_images() -> Iterable[bytes]:
     """Formats with decoders that are slow under a property test, and files with several images."""
     register_heif_opener(thumbnails=False)
@@ -298,11 +349,11 @@ _KEYS = b'[keys.alice]\nsha256 = "%s"\nmodels = ["cnn"]\nrate = "100/minute"\n' 
 TARGETS = {
     "image": Target(
         _raising(lambda data: decode_image(data, max_pixels=250_000), InvalidInputError),
-        [*images(), *_more_images()],
+        [*_images(), *_more_images()],
     ),
     "arrays": Target(
         _posted("application/octet-stream", "/predict/toy", "/predict/table"),
-        [npy(ARRAY), npy(ARRAY[..., 0].astype(">i2")), npy(np.zeros((2, 4))), *ARCHIVES[:2]],
+        [_npy(_ARRAY), _npy(_ARRAY[..., 0].astype(">i2")), _npy(np.zeros((2, 4))), *_ARCHIVES],
     ),
     "csv": Target(
         _raising(lambda data: read_table(data, "body", max_bytes=200_000), InvalidInputError),
@@ -325,7 +376,7 @@ TARGETS = {
         [
             _form(b'name="image"; filename="a.csv"\r\n\r\n' + _ROWS + b"\r\n"),
             _form(b"name=a\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n", b"name=b\r\n\r\n\r\n"),
-            _form(b"name=a; filename*=utf-8''%e2.npy\r\n\r\n" + npy(ARRAY) + b"\r\n"),
+            _form(b"name=a; filename*=utf-8''%e2.npy\r\n\r\n" + _npy(_ARRAY) + b"\r\n"),
         ],
     ),
     "json": Target(
@@ -345,6 +396,10 @@ TARGETS = {
             b'{"inputs": [-Inf, NaN, "\\ud83d\\ude00"]}',
         ],
     ),
+    "verbs": Target(
+        _posted("", *(f"/v1/models/table:{verb}" for verb in ("predict", "classify", "regress"))),
+        [b'{"instances": [[0.5, 1, 2, 3]]}', b'{"inputs": {"features": [[1, 2, 3, 4]]}}', _EXAMPLES],
+    ),
     "infer": Target(
         _infer,
         [b"\0\0" + _INFER, len(_INFER_BYTES).to_bytes(2, "big") + _INFER_BYTES.encode() + bytes(256)],
@@ -354,7 +409,7 @@ TARGETS = {
         [
             to_proto(array, as_content=as_content).SerializeToString()
             for as_content in (False, True)
-            for array in (ARRAY[:2, :2], np.array([b"a", b"bc"], object), np.array([[1, 2]], np.int8))
+            for array in (_ARRAY[:2, :2], np.array([b"a", b"bc"], object), np.array([[1, 2]], np.int8))
         ],
     ),
     "grpc": Target(_called, [*_calls()]),

@@ -1,7 +1,10 @@
-"""The seeds of the fuzzers, and inputs that once failed."""
+"""The seeds of the fuzzers, inputs that once failed, and damaged ones; `make fuzz` goes further."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.fuzz.damage import damaged
 from tests.fuzz.targets import TARGETS
 
 
@@ -9,3 +12,10 @@ from tests.fuzz.targets import TARGETS
 def test_inputs(name):
     for data in TARGETS[name].inputs(name):
         TARGETS[name].decode(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(st.data())
+@settings(max_examples=150)
+def test_damaged_inputs(name, data):
+    TARGETS[name].decode(data.draw(damaged(TARGETS[name].seeds)))
