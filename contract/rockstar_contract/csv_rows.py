@@ -70,8 +70,8 @@ _CONTROL = re.compile(rb"[\x00\x02-\x08\x0e-\x1b\x7f]")
 _SEP = re.compile(r'"?sep=(.)"?(?:\r\n?|\n)', re.IGNORECASE)
 _LINE_END = re.compile(rb"\r\n?|\n")
 _LINE_ENDS = re.compile(r"\r\n?|\n")
-_EMPTY_LINE = re.compile(r"(?>\r\n?|\n)[ \t]*(?:\r\n?|\n)")
-_LONGEST_FOOTER = 2**12
+# Lines of a footer, at most.
+_FOOTER = 20
 # Lines above the header: comments, lines of one value with delimiters behind it, and what ends with
 # the last empty one of 20 lines.
 _COMMENTS = re.compile(r"(?:\s*+#[^\r\n]*+(?:\r\n?|\n))+")
@@ -139,6 +139,7 @@ class CsvReader:
     Attributes:
         names, decimal, renamed: as of CsvTable; by the sample.
         repeated: as of CsvTable; of the rows read so far.
+        below: as of CsvTable; when all rows are read.
     """
 
     def __init__(
@@ -169,14 +170,16 @@ class CsvReader:
             next(lines, None)
         self._field, self._doubt = field, doubt
         self._records = _records(dialect.reader(lines), above, field, doubt)
-        _, header = next(self._records, (0, None))
+        _, header = next((record for record in self._records if record[1] != []), (0, None))
         if header is None:
             raise InvalidInputError(field, expected="a header row with column names", got="no rows")
         if isinstance(header, InvalidInputError):
             raise header
         self._header = [name.strip() for name in header]
         self.repeated: list[int] = []
-        self._first = [*islice(self._without_headers(), sample)]
+        self.below = 0
+        self._rest = self._without_headers()
+        self._first = [*islice(self._rest, sample)]
         rows = [row for _, row in self._first if not isinstance(row, InvalidInputError)]
         self.names = name_columns(self._header, rows)
         self._longer = 2 * sum(len(row) > len(self.names) for row in rows) > len(rows)
@@ -187,12 +190,12 @@ class CsvReader:
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
         """Yield the line where each row ends, and its texts, as many as names, or its error."""
-        for line, row in chain(self._first, self._without_headers()):
+        for line, row in chain(self._first, self._rest):
             yield line, row if isinstance(row, InvalidInputError) else self._fit(row, line)
 
     def _without_headers(self) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
         first = self._header[0]
-        for line, row in self._records:
+        for line, row in self._without_footer():
             if (
                 isinstance(row, list)
                 and row[0].strip() == first  # seldom, and soon seen
@@ -201,6 +204,21 @@ class CsvReader:
                 self.repeated.append(line)
             else:
                 yield line, row
+
+    def _without_footer(self) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
+        """Leave out lines of one value at the end, if they are below an empty line."""
+        held: list[tuple[int, list[str] | InvalidInputError]] = []
+        is_below, several = False, len(self._header) > 1
+        for line, row in self._records:
+            if row == [] or (several and row == [""]):
+                is_below = several
+            elif is_below and isinstance(row, list) and len(row) == 1 and len(held) < _FOOTER:
+                held.append((line, row))
+            else:
+                yield from (*held, (line, row))
+                held.clear()
+                is_below = False
+        self.below = len(held)
 
     def _fit(self, row: list[str], line: int) -> list[str] | InvalidInputError:
         """Check the length of a row, and drop empty values at its end that have no column."""
@@ -256,7 +274,6 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
     if max_cells is not None and (cells := text.count(dialect.delimiter)) > max_cells:
         expected = f"at most {max_cells:,} values"
         raise TooLargeError(field, expected=expected, got=f"{cells:,}", hint="send fewer rows")
-    text, below = _drop_footer(text, dialect, above)
     lines, doubt = io.StringIO(text, newline=""), "" if encoding else encoding_hint(found)
     reader = CsvReader(lines, dialect, above, field, doubt=doubt, sample=options.get("most"))
     rows: list[list[str]] = []
@@ -275,7 +292,7 @@ def read_table(data: bytes, field: str, **options: Unpack[CsvOptions]) -> CsvTab
         reader.renamed,
         reader.repeated,
         above,
-        below,
+        reader.below,
     )
 
 
@@ -484,7 +501,8 @@ def _has_row_names(rows: Sequence[Sequence[str]], width: int) -> bool:
 def _sample_rows(dialect: Dialect, text: str, most: int) -> list[list[str]]:
     """The first records of a text, of which those that are not CSV are empty."""
     records = _records(dialect.reader(io.StringIO(text, newline="")), 0, "", "")
-    return [row if isinstance(row, list) else [] for _, row in islice(records, most)]
+    filled = (row for _, row in records if row != [])
+    return [row if isinstance(row, list) else [] for row in islice(filled, most)]
 
 
 def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
@@ -507,7 +525,7 @@ def _fit(dialect: Dialect, sample: str) -> tuple[float, bool]:
 def _records(
     reader: Any, above: int, field: str, doubt: str
 ) -> Iterator[tuple[int, list[str] | InvalidInputError]]:
-    """Yield the records that are not empty, or why they are not CSV, and the line of their end."""
+    """Yield the records, or why they are not CSV, and the line of their end; [] for empty lines."""
     end = above
     while True:
         record: list[str] | InvalidInputError
@@ -528,8 +546,7 @@ def _records(
                 hint="; ".join(filter(None, (hint, doubt))),
             )
         end = reader.line_num + above
-        if record:
-            yield end, record
+        yield end, record
 
 
 def _decode(data: bytes, field: str, encoding: str | None) -> tuple[str, str]:
@@ -557,21 +574,6 @@ def _drop_blank_end(text: str) -> str:
     """Drop lines at the end that are all delimiters, as spreadsheets write them."""
     end = _LINE_ENDS.search(text, len(text.rstrip(_BLANK)))
     return text if end is None else text[: end.end()]
-
-
-def _drop_footer(text: str, dialect: Dialect, above: int) -> tuple[str, int]:
-    """Drop lines of one value at the end, below an empty one, of a table of several columns.
-
-    Returns:
-        The text, and the number of lines left out.
-    """
-    header = _LINE_ENDS.split(text[:SAMPLE_SIZE], above + 1)[above]
-    empty = [*_EMPTY_LINE.finditer(text, max(0, len(text) - _LONGEST_FOOTER))]
-    if not empty or dialect.delimiter not in header:
-        return text, 0
-    lines = _sample_rows(dialect, text[empty[-1].end() :], _LONGEST_FOOTER)
-    is_footer = all(len(line) == 1 for line in lines)
-    return (text[: empty[-1].start()], len(lines)) if is_footer else (text, 0)
 
 
 def plain_lines(file: Iterable[str]) -> Iterator[str]:

@@ -258,7 +258,7 @@ def test_rows_of_tables_and_invalid_rows(tmp_path):
     [
         (b"", "no rows"),
         (b"\x89PNG\r\n\x1a\n", "byte 0x89 in line 1"),
-        (b"PK\x03\x04", "an Excel workbook"),
+        (b"PK\x03\x04", "a ZIP archive"),
     ],
 )
 def test_an_invalid_table_is_one_failed_item(tmp_path, data, message):
