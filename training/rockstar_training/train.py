@@ -1,8 +1,8 @@
 """Training runs: train a model, test it on held-out examples, publish it, and record the run."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,9 @@ def train_and_evaluate(
             held=bool(held),
         )
         contract = exported.contract
-        run = write_record(runs, config, contract, test, fitted.history, folder)
-        live.write("finished", run=run.name, metrics=contract.metrics, held=held)
+        with _published(exported.folder, "the record of its run was"):
+            run = write_record(runs, config, contract, test, fitted.history, folder)
+            live.write("finished", run=run.name, metrics=contract.metrics, held=held)
     notes = (
         *data.notes,
         *prepared_data.weights_note(config, data),
@@ -159,13 +160,12 @@ def train_and_evaluate(
         *fitted.notes,
         *majority_note(contract, test),
     )
-    with nullcontext() if tracking is None else tracking:  # a failure ends the run there, too
-        try:
-            report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
-            write_report(report, run)
-        except KeyboardInterrupt as error:
-            place = f"{exported.folder} is published and complete"
-            raise StoppedError(f"Stopped: {place}, but its report was not written.") from error
+    with (
+        nullcontext() if tracking is None else tracking,  # a failure ends the run there, too
+        _published(exported.folder, "its report was"),
+    ):
+        report = _report(config, data, fitted, predictor, outcome, contract, notes, run)
+        write_report(report, run)
     if tracking is not None:
         notes = (*notes, tracking.finish(contract, fitted.history, exported.folder, run, held))
     descent = outcome.descent if isinstance(outcome, Regressed) else None
@@ -181,6 +181,17 @@ def train_and_evaluate(
         seconds=time.perf_counter() - started,
         held=held,
     )
+
+
+@contextmanager
+def _published(folder: Path, missing: str) -> Iterator[None]:
+    """If Ctrl-C ends what follows publishing, say what is published and what is missing."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise StoppedError(
+            f"Stopped: {folder} is published and complete, but {missing} not written."
+        ) from error
 
 
 def _report(

@@ -78,6 +78,10 @@ def test_what_cannot_be_written(export, models, litert):
     assert "cnn has no version 7; it has the versions 1, and holds 2" in export(
         "cnn", "--version", "7", status=1
     )
+    (models / "cnn/held-2" / CONTRACT_FILE).write_text('{"model": "cnn"')
+    damaged = export("cnn", "--version", "2", status=1)
+    assert "cnn/held-2: no contract can be read: " in damaged
+    assert "Traceback" not in damaged
     assert "holds no model nose; it holds cnn, table" in export("nose", status=1)
     assert "does not classify images, which the page is for" in export("table", status=1)
     assert "no such file or folder" in export("cnn", file="none/page.html", status=1)

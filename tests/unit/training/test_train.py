@@ -75,12 +75,16 @@ def test_record_of_the_run(tiny):
     np.testing.assert_array_equal(scores, result.test.outputs.max(axis=1))
 
 
-def test_ctrl_c_during_the_report_names_the_version_that_is_published(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "what"), [("record", "the record of its run"), ("report", "its report")]
+)
+def test_ctrl_c_after_publishing_names_the_version(tmp_path, monkeypatch, step, what):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rockstar_training.train.write_report", interrupted)
-    with pytest.raises(StoppedError, match=r"models/tiny/1 is published .* report was not written"):
+    monkeypatch.setattr(f"rockstar_training.train.write_{step}", interrupted)
+    message = f"models/tiny/1 is published and complete, but {what} was not written"
+    with pytest.raises(StoppedError, match=message):
         train_and_evaluate(TINY, tmp_path)
     assert (tmp_path / "models" / "tiny" / "1" / "manifest.json").is_file()
 
