@@ -36,12 +36,13 @@ _WITH_PANDAS = (
     "save it as CSV, for example with pandas: read_{0}(FILE).to_csv('table.csv', index=False)"
 )
 _OTHER_FILES = (
+    (rb"(?s:PK\x03\x04.{26}[^/]*\.npy)", "arrays", "save rows as CSV, images as files in folders"),
     (rb"PK\x03\x04", "a ZIP archive", "unpack it first"),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "a compressed file", "unpack it first"),
     (rb"PAR1", "a Parquet file", _WITH_PANDAS.format("parquet")),
     (rb"ARROW1|FEA1", "a Feather file", _WITH_PANDAS.format("feather")),
     (rb"\s*(?:\[\s*)?\{\s*\"", "JSON", _WITH_PANDAS.format("json")),
-    (rb"\x89HDF|\x93NUMPY", "arrays", "save them as CSV, with a header"),
+    (rb"\x89HDF|\x93NUMPY", "arrays", "save rows as CSV, images as files in folders"),
     (rb"(?i:\s*<(?:!doctype|html|\?xml))", "an HTML or XML document", "download the file itself"),
     (rb"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
     (

@@ -16,7 +16,7 @@ import msgspec
 
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.text_files import read_text, utf8_name
-from rockstar_training.errors import ConfigError
+from rockstar_training.errors import ConfigError, DataError
 
 IMAGE_SETS = ("digits", "mnist", "fashion_mnist")
 SYNTAX = f"{', '.join(IMAGE_SETS)}, folder:DIR or csv:FILE"
@@ -163,12 +163,14 @@ def defaults_for(
         return _IMAGES[model]
     # Imported here because it loads NumPy.
     from rockstar_contract.csv_rows import read_table
+    from rockstar_training.csv_tables import as_csv
 
     path = Path(data.removeprefix("csv:")).expanduser()
     try:
         # Counted as they are read later: lines may end with CR, and be part of a quoted text.
-        rows = len(read_table(path.read_bytes(), str(path), most=_SMALL_TABLE + 1).rows)
-    except (OSError, InvalidInputError):  # reported when the table is read
+        data = as_csv(path.read_bytes(), path, notes=[])
+        rows = len(read_table(data, str(path), most=_SMALL_TABLE + 1).rows)
+    except (OSError, InvalidInputError, DataError):  # reported when the table is read
         rows = 0
     if not 0 < rows <= _SMALL_TABLE:
         return _TABLES[model]

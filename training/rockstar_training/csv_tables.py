@@ -1,7 +1,8 @@
-"""CSV files with a target column: column types, the task, and encoding for training."""
+"""CSV and Parquet files with a target column: column types, the task, and encoding for training."""
 
 import difflib
 import hashlib
+import io
 import re
 import shlex
 from collections import Counter, defaultdict
@@ -51,6 +52,8 @@ _CODE = re.compile(r"0\d+", re.ASCII)
 _DATE_DIGITS = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _UNIX_DIGITS = re.compile(rf"{_DATE_DIGITS.pattern}|1\d{{9}}(?:\d{{3}})?(?:\.\d+)?", re.ASCII)
 _TIME_NAME = re.compile(r"(?i:time|date|epoch|created|updated)|_(?:at|on|ts)$|^ts$")
+
+_PARQUET = b"PAR1"
 
 Targets = NDArray[np.int64] | NDArray[np.float32]
 
@@ -131,10 +134,10 @@ def read_csv(
 ) -> Table:
     """Read a table to train on.
 
-    The first line of a file has the names of its columns. Without a task, a target of texts or of
-    few distinct whole numbers is a classification, one of other numbers a regression. TrainConfig
-    describes the other arguments. Raises a DataError if a file cannot be read, a column is missing,
-    or its values cannot be trained on.
+    The first line of a CSV file has the names of its columns. Without a task, a target of texts or
+    of few distinct whole numbers is a classification, one of other numbers a regression.
+    TrainConfig describes the other arguments. Raises a DataError if a file cannot be read, a column
+    is missing, or its values cannot be trained on.
     """
     types = types or {}
     split_by, _, split_column = split.partition(":")
@@ -173,6 +176,27 @@ def read_csv(
         split_by=split_by if split_column else "",
         split_values=_split_values(rows, split_by, split_column),
     )
+
+
+def as_csv(data: bytes, path: Path, notes: list[str]) -> bytes:
+    """Convert a Parquet file, but for columns of lists, which are noted; return CSV as it is."""
+    if not data.startswith(_PARQUET):
+        return data
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ModuleNotFoundError as error:
+        raise DataError(f"{path} needs pyarrow: pip install 'rockstartf[parquet]'") from error
+    converted = io.BytesIO()
+    try:
+        table = parquet.read_table(pa.BufferReader(data))
+        nested = [each.name for each in table.schema if pa.types.is_nested(each.type)]
+        csv.write_csv(table.drop_columns(nested), converted)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if nested:
+        notes.append(f"columns of lists or records are left out: {quote_names(nested)}")
+    return converted.getvalue()
 
 
 def fit_columns(table: Table, places: NDArray[np.int64]) -> tuple[tables.Column, ...]:
@@ -321,7 +345,7 @@ def _read_files(
     for part, path in files.items():
         try:
             data = path.read_bytes()
-            file = read_table(data, str(path))
+            file = read_table(as_csv(data, path, rows.notes), str(path))
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except InvalidInputError as error:

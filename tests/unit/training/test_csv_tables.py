@@ -1,7 +1,9 @@
 import gzip
 import hashlib
+from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -9,6 +11,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.tables import CategoricalColumn, NumericColumn, encode_row
+from rockstar_training.config import config_for
 from rockstar_training.csv_tables import TableExamples, fit_columns, read_csv
 from rockstar_training.errors import DataError
 
@@ -590,3 +593,32 @@ def test_zero_dates_and_errors_of_excel_are_missing_values(csv, nothing):
     columns = read_csv(csv("day,color,kind\n" + rows), "kind").columns
     assert (columns["day"].type, columns["day"].missing) == ("date", 8)
     assert (columns["color"].different, columns["color"].missing) == (2, 8)
+
+
+def test_a_parquet_file_is_read_as_the_same_table_in_csv(csv, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "size": [1.5, None, 1e-7, -3.25] * 6,
+            "color": pd.Categorical(["red", "light, blue", None, 'a "b"'] * 6),
+            "day": [datetime(2024, 1, 2), datetime(2024, 3, 4, 12), None, datetime(2024, 5, 6)] * 6,
+            "ok": [True, False, None, True] * 6,
+            "kind": ["cat", "dog", "dog", "cat"] * 6,
+        }
+    )
+    path = tmp_path / "pets.parquet"
+    frame.assign(tags=[[1]] * 24).to_parquet(path, index=False)
+    table = read_csv(path, "kind")
+    wanted = read_csv(csv(frame.to_csv(index=False)), "kind")
+    columns, same = (fit_columns(each, np.arange(24)) for each in (table, wanted))
+    assert [column.name for column in columns] == ["size", "color", "day", "ok"]
+    for place in range(4):
+        row = TableExamples(table, columns).raw(place)
+        np.testing.assert_array_equal(
+            encode_row(row, columns, "row"),
+            TableExamples(wanted, same).tensors(np.array([place]))[0],
+        )
+    assert config_for("mlp", data=f"csv:{path}").patience == 0  # as of small tables
+    assert table.notes[0] == "columns of lists or records are left out: 'tags'"
+    path.write_bytes(b"PAR1 cut off")
+    with pytest.raises(DataError, match=r"pets.parquet cannot be read"):
+        read_csv(path, "kind")
