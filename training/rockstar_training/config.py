@@ -168,8 +168,8 @@ def defaults_for(
     path = Path(data.removeprefix("csv:")).expanduser()
     try:
         # Counted as they are read later: lines may end with CR, and be part of a quoted text.
-        data = as_csv(path.read_bytes(), path, notes=[])
-        rows = len(read_table(data, str(path), most=_SMALL_TABLE + 1).rows)
+        content = as_csv(path.read_bytes(), path, notes=[])
+        rows = len(read_table(content, str(path), most=_SMALL_TABLE + 1).rows)
     except (OSError, InvalidInputError, DataError):  # reported when the table is read
         rows = 0
     if not 0 < rows <= _SMALL_TABLE:
