@@ -22,12 +22,15 @@ REGRESSION = {"outputs": spec(np.float32, -1, 1)}
 LABELS = ("cold", "warm")
 
 
-def example(**features: float | Sequence[float]) -> bytes:
-    """A serialized tf.Example of float features."""
+def example(**features: float | Sequence[Any]) -> bytes:
+    """A serialized tf.Example of a float, or lists of float, int or bytes."""
     message = Example()
-    for name, values in features.items():
-        listed = [values] if isinstance(values, float) else values
-        message.features.feature[name].float_list.value.extend(listed)
+    for name, given in features.items():
+        values = [given] if isinstance(given, float) else given
+        if not values:
+            continue
+        kind = {bytes: "bytes", float: "float", int: "int64"}[type(values[0])]
+        getattr(message.features.feature[name], f"{kind}_list").value.extend(values)
     return message.SerializeToString()
 
 

@@ -9,11 +9,14 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.tfserving_diff.requests import CLASSIFY, REGRESS, example, rest
+from tests.examples_engine import example
+from tests.tfserving_diff.requests import rest
 from tests.tfserving_diff.servers import Request
 from tfs_api import services
 from tfs_api.messages import inference_pb2, model_status_pb2, prediction_pb2, tensor_pb2
 from tfs_api.messages.prediction_pb2 import ModelSpec
+from tfs_api.signature import CLASSIFY_METHOD as CLASSIFY
+from tfs_api.signature import REGRESS_METHOD as REGRESS
 from tfs_api.tensors import WIRE_TYPES, to_proto
 
 # The signatures of each model, as REST describes them.

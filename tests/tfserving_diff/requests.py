@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from tests import rest_cases
+from tests.examples_engine import example, inference_task
 from tests.tfserving_diff.servers import Request
 from tfs_api import services
-from tfs_api.messages.example_pb2 import Example
 from tfs_api.messages.inference_pb2 import (
     ClassificationRequest,
     ExampleList,
     ExampleListWithContext,
-    InferenceTask,
     Input,
     MultiInferenceRequest,
     RegressionRequest,
@@ -27,10 +26,9 @@ from tfs_api.messages.prediction_pb2 import (
     PredictRequest,
 )
 from tfs_api.messages.tensor_pb2 import DT_FLOAT, DT_STRING, TensorProto
+from tfs_api.signature import CLASSIFY_METHOD as CLASSIFY
+from tfs_api.signature import REGRESS_METHOD as REGRESS
 from tfs_api.tensors import to_proto
-
-CLASSIFY = "tensorflow/serving/classify"
-REGRESS = "tensorflow/serving/regress"
 
 
 def golden() -> Iterator[tuple[str, Request]]:
@@ -53,22 +51,6 @@ def rest(kind: str, path: str, document: Any) -> Request:
     """A POST of a document, or of a text that may not be JSON."""
     text = document if isinstance(document, str) else json.dumps(document)
     return Request(kind, path, "POST", text.encode("utf-8", "surrogatepass"))
-
-
-def example(**features: Any) -> bytes:
-    """A serialized tf.Example; lists of float, int or bytes."""
-    message = Example()
-    for name, values in features.items():
-        feature = message.features.feature[name]
-        if not values:
-            continue
-        if isinstance(values[0], bytes):
-            feature.bytes_list.value.extend(values)
-        elif isinstance(values[0], float):
-            feature.float_list.value.extend(values)
-        else:
-            feature.int64_list.value.extend(values)
-    return message.SerializeToString()
 
 
 def _rest() -> Iterator[Request]:
@@ -196,17 +178,17 @@ def _on_examples() -> Iterator[tuple[services.Method[Any, Any], Any]]:
         for each in inputs:
             yield services.CLASSIFY, ClassificationRequest(model_spec=spec, input=each)
             yield services.REGRESS, RegressionRequest(model_spec=spec, input=each)
-    tasks = [_task("classify", CLASSIFY), _task("regress", REGRESS)]
+    tasks = [inference_task("tf1", CLASSIFY, "classify"), inference_task("tf1", REGRESS, "regress")]
     for chosen in (
         tasks,
         tasks[:1],
         [],
         [tasks[0], tasks[0]],
-        [_task("classify", REGRESS)],
-        [_task("no", CLASSIFY)],
-        [_task("classify", "no")],
-        [tasks[0], _task("regress", REGRESS, model="half_plus")],
-        [_task("classify", CLASSIFY, model="")],
+        [inference_task("tf1", REGRESS, "classify")],
+        [inference_task("tf1", CLASSIFY, "no")],
+        [inference_task("tf1", "no", "classify")],
+        [tasks[0], inference_task("half_plus", REGRESS, "regress")],
+        [inference_task("", CLASSIFY, "classify")],
     ):
         for each in inputs:
             yield (
@@ -221,9 +203,3 @@ def predict(spec: ModelSpec, feeds: Mapping[str, Any]) -> PredictRequest:
     for name, value in feeds.items():
         request.inputs[name].CopyFrom(to_proto(np.asarray(value)))
     return request
-
-
-def _task(signature: str, method: str, model: str = "tf1") -> InferenceTask:
-    return InferenceTask(
-        model_spec=ModelSpec(name=model, signature_name=signature), method_name=method
-    )
