@@ -15,7 +15,7 @@ from tempfile import NamedTemporaryFile
 
 import requests
 
-from tests.chaos.name_server import NAME, NameServer
+from tests.name_server import NameServer
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -77,7 +77,7 @@ class Service:
     folder: Path
     libfaketime: Path | None = None
     ports: list[int] = field(default_factory=lambda: free_ports(3))
-    names: NameServer = field(default_factory=NameServer)
+    names: NameServer = field(default_factory=lambda: NameServer("127.0.0.1"))
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -110,13 +110,12 @@ class Service:
         self.clock.write_text("+0\n")
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop)
+            stack.enter_context(self.names)
             if self.host == "granian":
                 self._start(*serve, f"--grpc-port={grpc}", f"--rest-port={rest}", workers)
             else:
-                stack.enter_context(self.names.running())
                 threading.Thread(target=self._keep_model_server, daemon=True).start()
-                target = f"dns://127.0.0.1:{self.names.port}/{NAME}:{grpc}"
-                self._start(*serve, f"--tfserving={target}", workers)
+                self._start(*serve, f"--tfserving={self.names.target(grpc)}", workers)
             until(self.ready, 60, f"a service on {self.host} that is ready (see {self.log})")
             yield
 
