@@ -20,6 +20,7 @@ from rockstar_contract.csv_rows import SAVE_AS_CSV, spreadsheet_name
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 
+# By _kind(). Their file names are in limits.py, their media types in gateway/openapi.json.
 FORMATS = "PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC"
 # Larger images are halved in width and height until they fit. Models take far fewer pixels, and the
 # steps after decoding need about 28 bytes for each.

@@ -134,7 +134,7 @@ def late() -> DeadlineExceededError:
 
 
 @dataclass
-class BatchQueue(Generic[Pending]):
+class PendingRequests(Generic[Pending]):
     """Requests with one key that wait, and the number of calls in flight.
 
     A batch has at most `max_rows` rows. `is_due`: whether a call is about to start.
@@ -292,7 +292,7 @@ class Batching(BackendWrapper):
         self._observer = observer
         self._lock = threading.Lock()
         # A queue exists while calls are in flight or requests wait.
-        self._queues: dict[BatchKey, BatchQueue[_WaitingThread]] = {}
+        self._queues: dict[BatchKey, PendingRequests[_WaitingThread]] = {}
 
     def predict(self, query: Query) -> TensorResponse:
         """See Backend; without a timeout the call is not shared."""
@@ -302,7 +302,7 @@ class Batching(BackendWrapper):
         key = batch_key(query)
         request = leader = None
         with self._lock:
-            queue = self._queues.setdefault(key, BatchQueue(self._limits.of(query.model)))
+            queue = self._queues.setdefault(key, PendingRequests(self._limits.of(query.model)))
             if queue.calls < self._limits.max_calls:
                 queue.calls += 1
             else:
@@ -397,7 +397,7 @@ class AsyncBatching(BackendWrapper):
         self._loop = loop
         self._threads = threads
         self._turns = _CALM_TURNS if limits.max_calls == 1 else 0
-        self._queues: dict[BatchKey, BatchQueue[_WaitingTask]] = {}
+        self._queues: dict[BatchKey, PendingRequests[_WaitingTask]] = {}
         # The seconds that recent calls took for a row, by model.
         self._row_seconds: dict[str, float] = {}
 
@@ -412,7 +412,7 @@ class AsyncBatching(BackendWrapper):
             return await self._alone(query)
         request = _WaitingTask(query, rows, query.timeout, self._loop)
         key = batch_key(query)
-        queue = self._queues.setdefault(key, BatchQueue(self._limits.of(query.model)))
+        queue = self._queues.setdefault(key, PendingRequests(self._limits.of(query.model)))
         queue.waiting.append(request)
         self._start_soon(key, queue, before=1)  # at rest, one alone does not wait
         timer = self._loop.call_later(query.timeout, request.expire)
@@ -430,13 +430,13 @@ class AsyncBatching(BackendWrapper):
         call = partial(contextvars.copy_context().run, self._backend.predict, query)
         return await self._threads.run(call)
 
-    def _start_soon(self, key: BatchKey, queue: BatchQueue[_WaitingTask], before: int) -> None:
+    def _start_soon(self, key: BatchKey, queue: PendingRequests[_WaitingTask], before: int) -> None:
         if not queue.is_due:
             queue.is_due = True
             self._loop.call_soon(self._start_when_calm, key, queue, before, 1)
 
     def _start_when_calm(
-        self, key: BatchKey, queue: BatchQueue[_WaitingTask], before: int, turns: int
+        self, key: BatchKey, queue: PendingRequests[_WaitingTask], before: int, turns: int
     ) -> None:
         """Start calls if a batch is full, or if no request has come in the last turns."""
         waiting, turns = len(queue.waiting), turns - 1

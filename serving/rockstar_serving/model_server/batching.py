@@ -29,7 +29,7 @@ from rockstar_serving.model_server.batching_parameters import (
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
-    DeadlineExceededError,
+    DeadlinePassedError,
     WouldBlockError,
 )
 from rockstar_serving.model_server.engines.engine import (
@@ -109,7 +109,7 @@ def wait_for_outputs(parts: Sequence[Task], deadline: Deadline) -> Outputs:
     """Wait for the parts of a request and concatenate their outputs.
 
     Raises:
-        DeadlineExceededError: the deadline passed before all parts had begun.
+        DeadlinePassedError: the deadline passed before all parts had begun.
         Exception: raised by a part.
     """
     try:
@@ -119,7 +119,7 @@ def wait_for_outputs(parts: Sequence[Task], deadline: Deadline) -> Outputs:
         begun = [part.outputs for part in parts if not part.outputs.cancel()]
         wait(begun)  # because the caller keeps the engine loaded
         if len(begun) < len(parts):
-            raise DeadlineExceededError from None
+            raise DeadlinePassedError from None
     results = [part.result() for part in parts]
     if len(results) == 1:
         return results[0]
@@ -453,7 +453,7 @@ class BatchingEngine(EngineWrapper):
             if self._observer is not None:
                 self._observer.queuing_latency((now - task.enqueued) * 1e6)
             if now > task.deadline.moment:
-                task.outputs.set_exception(DeadlineExceededError())
+                task.outputs.set_exception(DeadlinePassedError())
             else:
                 claimed.append(task)
         if claimed:

@@ -10,7 +10,7 @@ from tfs_api.status import Code, StatusError
 _YEAR = 365 * 24 * 3600.0
 
 
-class DeadlineExceededError(StatusError):
+class DeadlinePassedError(StatusError):
     """The deadline passed before the model was run."""
 
     def __init__(self) -> None:
@@ -62,9 +62,9 @@ class Deadline(msgspec.Struct, frozen=True):
         return max(0.0, self.moment - time.monotonic())
 
     def check(self) -> None:
-        """Raise DeadlineExceededError or CallerGoneError if the caller no longer waits."""
+        """Raise DeadlinePassedError or CallerGoneError if the caller no longer waits."""
         if time.monotonic() >= self.moment:
-            raise DeadlineExceededError
+            raise DeadlinePassedError
         if self.gone():
             raise CallerGoneError
 

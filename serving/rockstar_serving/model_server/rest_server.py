@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: TID251
 
 from rockstar_serving.listening import connection_limit
-from rockstar_serving.model_server.deadline import DeadlineExceededError
+from rockstar_serving.model_server.deadline import DeadlinePassedError
 from rockstar_serving.model_server.options import RestOptions
 from rockstar_serving.model_server.rest import BodyTooLargeError, RestApi, RestRequest, RestResponse
 from tfs_api.json_response import error_json
@@ -274,7 +274,7 @@ class RestApp:
             async with asyncio.timeout(self._timeout_seconds):
                 return await asyncio.wrap_future(job), False
         if job.cancelled():
-            error = DeadlineExceededError().message
+            error = DeadlinePassedError().message
         else:
             # A model cannot be interrupted: it keeps its thread, and its result is dropped.
             self._late = [job, *(each for each in self._late if not each.done())]

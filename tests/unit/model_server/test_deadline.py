@@ -8,7 +8,7 @@ from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     CallerGoneError,
     Deadline,
-    DeadlineExceededError,
+    DeadlinePassedError,
 )
 
 
@@ -25,7 +25,7 @@ def test_no_deadline_is_one_that_waiting_functions_take(seconds: float | None) -
 def test_a_deadline_passes() -> None:
     deadline = Deadline.after(0)
     assert deadline.remaining() == 0
-    with pytest.raises(DeadlineExceededError):
+    with pytest.raises(DeadlinePassedError):
         deadline.check()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rockstar_serving.model_server.deadline import Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import Deadline, DeadlinePassedError
 from rockstar_serving.model_server.examples import (
     ExamplesQuery,
     MultiInferenceQuery,
@@ -46,7 +46,7 @@ def test_regress_with_a_number_each_and_no_axis_for_it() -> None:
 def test_nothing_runs_for_a_disconnected_caller(ask: Any) -> None:
     engine = ExamplesEngine()
     name = {classify: "", regress: "regress"}[ask]
-    with pytest.raises(DeadlineExceededError):
+    with pytest.raises(DeadlinePassedError):
         ask(engine, ExamplesQuery(TWO, name, Deadline(time.monotonic() - 1)))
     assert engine.runs == []
 

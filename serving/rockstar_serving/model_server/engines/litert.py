@@ -19,7 +19,7 @@ from rockstar_contract.text_files import open_regular
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
-    DeadlineExceededError,
+    DeadlinePassedError,
     WouldBlockError,
 )
 from rockstar_serving.model_server.engines.engine import (
@@ -294,7 +294,7 @@ class Pool:
                 self._waiting += 1
                 try:
                     if not self._returned.wait(deadline.remaining()):
-                        raise DeadlineExceededError
+                        raise DeadlinePassedError
                 finally:
                     self._waiting -= 1
             self._lent += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent import futures
 from functools import partial
 
-from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import NO_DEADLINE, Deadline, DeadlinePassedError
 from rockstar_serving.model_server.engines.engine import Loader
 from rockstar_serving.model_server.models.config import ConfigError, ModelConfig
 from rockstar_serving.model_server.models.folder_stability import NEVER
@@ -390,7 +390,7 @@ class Manager:
             reported = missing()
             for diagnosis in reported:
                 log.warning("waiting for %s", diagnosis)
-            with contextlib.suppress(DeadlineExceededError):
+            with contextlib.suppress(DeadlinePassedError):
                 self._lifecycle.wait(partial(news, reported), Deadline.after(_REMINDER_SECONDS))
 
     def _statuses(self, name: str) -> list[VersionStatus]:

@@ -15,7 +15,7 @@ from rockstar_contract.manifest import write_manifest
 from rockstar_serving.model_server.deadline import (
     NO_DEADLINE,
     Deadline,
-    DeadlineExceededError,
+    DeadlinePassedError,
     WouldBlockError,
 )
 from rockstar_serving.model_server.engines.engine import LoadError, ServableId
@@ -295,7 +295,7 @@ def test_callers_wait_when_all_are_in_use() -> None:
     got: list[Any] = []
     waiting = threading.Thread(target=lambda: got.append(use(lending, 1)))
     waiting.start()
-    with pytest.raises(DeadlineExceededError):
+    with pytest.raises(DeadlinePassedError):
         lending.take("s", ((1, 2),), Deadline.after(0.01))
     assert not got
     lending.give_back(first)
@@ -321,7 +321,7 @@ def test_a_request_that_must_not_block_takes_only_an_idle_interpreter() -> None:
 def test_a_deadline_that_has_passed_takes_none() -> None:
     lending, _ = pool(at_once=1)
     for _ in range(3):
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlinePassedError):
             lending.take("s", ((1, 2),), Deadline.after(-1))
     assert use(lending, 1)
 

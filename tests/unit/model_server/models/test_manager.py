@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rockstar_serving.model_server.deadline import CallerGoneError, Deadline, DeadlineExceededError
+from rockstar_serving.model_server.deadline import CallerGoneError, Deadline, DeadlinePassedError
 from rockstar_serving.model_server.engines.engine import ServableId
 from rockstar_serving.model_server.models.config import All, Latest, ModelConfig, Specific
 from rockstar_serving.model_server.models.manager import Manager, StartError
@@ -289,7 +289,7 @@ def test_reload_waits_no_longer_than_its_timeout(tmp_path: Path) -> None:
     options = replace(OFTEN, load_threads=2)
     slow, quick = model(tmp_path / "slow", 1), model(tmp_path / "quick", 1)
     with running(options=options, load=gate) as manager, ThreadPoolExecutor(1) as pool:
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlinePassedError):
             manager.reload([slow], Deadline.after(0.01))
         waiting = pool.submit(manager.reload, [slow, quick])
         until(lambda: served(manager, "quick") == 1, what="the other reload is not held up")
