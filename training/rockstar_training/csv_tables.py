@@ -74,6 +74,12 @@ class TableColumn:
     format: str = ISO  # of dates, see rockstar_contract.table_cells.parse_date
 
     @property
+    def numbers(self) -> NDArray[np.float64] | None:
+        """The values of a column of numbers, else None."""
+        is_number = self.type == "number" and isinstance(self.values, np.ndarray)
+        return cast("NDArray[np.float64]", self.values) if is_number else None
+
+    @property
     def missing(self) -> int:
         """The number of missing values."""
         if isinstance(self.values, np.ndarray):
@@ -273,17 +279,17 @@ class _Rows:
             "dates must be written in one way, such as 2024-12-31, 31.12.2024 or 12/31/2024, and "
             "times as 21:30"
         )
-        wrong = [text for text in texts if text.lower() not in MISSING]
+        wrong = _present(texts)
         if wanted == "number":
             hint = f"it has too many such texts for --type {name}=number"
-            present = (text for text in texts if text.lower() not in table_cells.MISSING_NUMBERS)
+            present = _present(texts, table_cells.MISSING_NUMBERS)
             wrong = [text for text in present if parse_number(text) is None]
         raise self.error(name, texts.index(wrong[0]) if wrong else 0, hint)
 
     def _numbers(self, name: str, forced: bool) -> TableColumn | None:
         """Parse a column of numbers; None if it is none."""
         texts = self.texts[name]
-        present = [text for text in texts if text.lower() not in table_cells.MISSING_NUMBERS]
+        present = _present(texts, table_cells.MISSING_NUMBERS)
         if not forced and (not present or _are_codes(present)):
             return None
         quantity = cast("tables.Quantity", table_cells.quantity_of([*dict.fromkeys(present)]))
@@ -406,7 +412,7 @@ def _with_other_decimal(text: str, decimal: str | None) -> str:
 
 def _spelled(trained: list[str], texts: list[str]) -> list[str]:
     """Spell booleans of another file as the training file does: both would be read so later."""
-    names = {text for text in trained if text.lower() not in MISSING}
+    names = {*_present(trained)}
     if not 0 < len(names) <= _MAX_CATEGORIES:
         return texts
     column = tables.CategoricalColumn(name="", categories=tuple(sorted(names)))
@@ -429,6 +435,11 @@ def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -
         raise DataError(f"{path} has no column {name!r}; it has {quote_names(names)}{hint}")
 
 
+def _present(texts: Sequence[str], missing: frozenset[str] = MISSING) -> list[str]:
+    """Leave out the texts that mean "missing"."""
+    return [text for text in texts if text.lower() not in missing]
+
+
 def _are_codes(texts: list[str]) -> bool:
     """Check for codes of the same length, some with leading zeros, such as 01069."""
     return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
@@ -437,16 +448,13 @@ def _are_codes(texts: list[str]) -> bool:
 def _are_numbered_dates(name: str, texts: list[str]) -> bool:
     """Check for dates such as 20240131, or, with such a name, for Unix times since 2001."""
     form = _UNIX_DIGITS if _TIME_NAME.search(name) else _DATE_DIGITS
-    present = (text for text in texts if text.lower() not in MISSING)
-    if not form.fullmatch(next(present, "")):
-        return False
-    different = {*present}
+    different = {*_present(texts)}
     return len(different) > 2 and all(map(form.fullmatch, different))
 
 
 def _categories(texts: list[str]) -> list[str | None]:
     """Spell each category in its most frequent way; None if missing."""
-    counts = Counter(text for text in texts if text.lower() not in MISSING)
+    counts = Counter(_present(texts))
     keys: dict[str, object] = {text: table_cells.fold_spelling(text) for text in counts}
     truths: dict[str, object] = {text: tables.TRUTHS.get(text.lower()) for text in counts}
     # Single letters and digits alone, or among other texts, may be codes.
@@ -461,7 +469,7 @@ def _categories(texts: list[str]) -> list[str | None]:
 
 def _dates(texts: list[str]) -> TableColumn | None:
     """Parse a column of dates or times; None if it is none."""
-    present = sorted({text for text in texts if text.lower() not in MISSING})
+    present = sorted({*_present(texts)})
     if not present:
         return None
     # As when serving, some may be in ISO 8601.
@@ -526,24 +534,19 @@ def _useful_columns(
 
 def _without_sentinels(column: TableColumn) -> TableColumn:
     """Count numbers such as -999 or 9999.9 as missing if the others are far away."""
-    if column.type != "number" or not isinstance(column.values, np.ndarray):
+    if (values := column.numbers) is None:
         return column
-    values = column.values
     numbers, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-
-    def is_alike(place: int) -> bool:
-        text = table_cells.number_text(float(numbers[place]))
-        return counts[place] >= _SENTINEL_ROWS and _SENTINEL.fullmatch(text) is not None
-
-    start, stop = 0, len(numbers)
-    while start < stop and is_alike(start):
-        start += 1
-    while start < stop and is_alike(stop - 1):
-        stop -= 1
-    others = numbers[start:stop]
+    regular = [
+        number
+        for number, count in zip(numbers.tolist(), counts, strict=True)
+        if count < _SENTINEL_ROWS or not _SENTINEL.fullmatch(table_cells.number_text(number))
+    ]
+    inside = (numbers >= min(regular, default=0)) & (numbers <= max(regular, default=0))
+    others = numbers[inside]
     if len(others) < _SENTINEL_ROWS:
         return column
-    for number in (*numbers[:start], *numbers[stop:]):
+    for number in numbers[~inside]:
         far = np.abs(others - number).min() > _SENTINEL_DISTANCE * np.ptp(others)
         if far or number < 0 <= others[0]:
             values = np.where(values == number, np.nan, values)
@@ -633,10 +636,10 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
         kept = f"; for numbers, give --type {shlex.quote(f'{name}=number')}"
         notes.append(f"column {name!r} has dates: {text!r} is {table_cells.date_text(days)}{kept}")
     day_first = column.format.replace("%m/%d", "%d/%m")
-    if column.type == "date" and day_first != column.format:
-        present = [text for text in column.texts if text.lower() not in MISSING]
-        if all(parse_date(text, day_first) is not None for text in present):
-            notes.append(f"column {name!r} is read as month/day/year")
+    if day_first != column.format and all(
+        parse_date(text, day_first) is not None for text in _present(column.texts)
+    ):
+        notes.append(f"column {name!r} is read as month/day/year")
     return notes
 
 
@@ -678,8 +681,8 @@ def _merged(column: TableColumn) -> list[str]:
 
 def _counts_rows(column: TableColumn) -> bool:
     """Check whether the values are 0, 1, 2, … or 1, 2, 3, …, in more than a few rows."""
-    values = column.values
-    if column.type != "number" or not isinstance(values, np.ndarray) or len(values) <= _NAMES_FROM:
+    values = column.numbers
+    if values is None or len(values) <= _NAMES_FROM:
         return False
     return values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
@@ -702,7 +705,7 @@ def _targets(
             f"{path}: column {target!r} has the same value in all rows ({texts[0]!r}); there is "
             "nothing to predict"
         )
-    numbers = values if column.type == "number" and isinstance(values, np.ndarray) else None
+    numbers = column.numbers
     if task is None:
         task = _detect_task(rows, target, numbers, column.different)
     if task == "regression":

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -291,17 +292,8 @@ def _fit(
     live: Live | None = None,
 ) -> Fitted:
     """Train, then fine-tune a pretrained backbone; keep the better network."""
-    task = task_of(config, data)
-    fitted = fit(
-        task,
-        data.train,
-        data.validation,
-        config,
-        progress=progress,
-        folder=folder,
-        strategy=devices,
-        live=live,
-    )
+    train = partial(fit, task_of(config, data), data.train, data.validation)
+    fitted = train(config, progress=progress, folder=folder, strategy=devices, live=live)
     if not config.fine_tune or (live is not None and live.stopped):
         return fitted
     before = fitted.history
@@ -311,10 +303,7 @@ def _fit(
         return replace(epoch, number=len(before) + epoch.number, epochs=total)
 
     rate = (config.learning_rate or 0.0) / _FINE_TUNING
-    tuned = fit(
-        task,
-        data.train,
-        data.validation,
+    tuned = train(
         replace(config, epochs=config.fine_tune, learning_rate=rate),
         progress=progress and (lambda epoch: progress(renumber(epoch))),
         folder=folder / "fine_tuning",
