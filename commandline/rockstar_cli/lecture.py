@@ -1,6 +1,5 @@
 """`rockstar learning-rates` and `rockstar notebook`: a figure of the lecture, and the lecture."""
 
-import dataclasses
 import importlib
 import subprocess
 import sys
@@ -54,8 +53,7 @@ def learning_rates(model: str, out: Path, epochs: int, seed: int, as_json: bool)
     title = f"{model} on digits, plain gradient descent, {epochs} epochs"
     out.write_bytes(png(partial(draw_curves, curves, title)))
     documents, rows = [], [["", "rate", "loss: before", "highest", "at the end"]]
-    for field in dataclasses.fields(curves):
-        name, curve = field.name.replace("_", " "), getattr(curves, field.name)
+    for name, curve in curves.items():
         losses = curve.losses.tolist()
         documents.append(
             {"name": name, "rate": curve.rate, "settled": curve.settled, "losses": losses}

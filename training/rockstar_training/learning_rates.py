@@ -57,20 +57,14 @@ class Curve:
         return self.settled < _LEARNED * float(self.losses[0])
 
 
-@dataclass(frozen=True, eq=False)
-class FourCurves:
-    """Runs of one model at four typical rates."""
-
-    very_high: Curve  # the lowest rate that makes the loss diverge
-    high: Curve  # the highest rate that at least halves the loss
-    good: Curve  # the rate with the lowest final loss
-    low: Curve  # the highest rate below the good one that does not halve the loss
-
-
 def four_curves(
     model: str, epochs: int, seed: int, progress: Callable[[], None] = lambda: None
-) -> FourCurves:
-    """Train at one learning rate after the other, and select four.
+) -> dict[str, Curve]:
+    """Train at one learning rate after the other, and select four typical ones by name.
+
+    "very high" is the lowest rate that makes the loss diverge, "high" the highest one that at least
+    halves it, "good" has the lowest final loss, and "low" is the highest one below "good" that does
+    not halve it.
 
     The seed is that of the split, the initial weights and the order of the batches. `progress` is
     called after each of up to len(LADDER) rates. Raises a TrainingError if no four rates can be
@@ -97,7 +91,7 @@ def four_curves(
         raise TrainingError(
             f"even a rate of {curves[0].rate:g} is not slow over {epochs} epochs: give fewer epochs"
         )
-    return FourCurves(diverged[0], learned[-1], good, slow[-1])
+    return {"very high": diverged[0], "high": learned[-1], "good": good, "low": slow[-1]}
 
 
 def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
@@ -138,25 +132,20 @@ def _runs(model: str, epochs: int, seed: int) -> Iterator[Curve]:
         yield Curve(value, np.nan_to_num(np.array(losses), nan=np.inf))
 
 
-def draw_curves(curves: FourCurves, title: str) -> Figure:
-    """Plot loss against epoch for the four rates."""
+def draw_curves(curves: dict[str, Curve], title: str) -> Figure:
+    """Plot loss against epoch for the rates of `four_curves`."""
     figure = Figure(figsize=(6.4, 4.8))
     axes = figure.add_subplot()
-    epochs = np.arange(len(curves.good.losses))
-    styles = (
-        ("very high", curves.very_high, ORANGE, "--"),
-        ("high", curves.high, GREEN, "-."),
-        ("good", curves.good, BLUE, "-"),
-        ("low", curves.low, MUTED, ":"),
-    )
-    for name, curve, color, line in styles:
+    epochs = np.arange(len(curves["good"].losses))
+    styles = ((ORANGE, "--"), (GREEN, "-."), (BLUE, "-"), (MUTED, ":"))
+    for (name, curve), (color, line) in zip(curves.items(), styles, strict=True):
         # Lines to infinity are not drawn.
         losses = np.minimum(curve.losses, _TOP)
         style: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 2.2}
         axes.plot(epochs, losses, label=f"{name}: {curve.rate:g}", **style)
-    start = float(curves.good.losses[0])
+    start = float(curves["good"].losses[0])
     axes.axhline(start, color=MUTED, linewidth=0.8)
-    top = min(max(float(curve.losses.max()) for _, curve, _, _ in styles) * 1.2, _TOP)
+    top = min(max(float(curve.losses.max()) for curve in curves.values()) * 1.2, _TOP)
     axes.set_yscale("symlog", linthresh=start, linscale=2.5)
     axes.set(xlim=(0, epochs[-1]), ylim=(0, top))
     ticks = [tick for tick in _TICKS if tick <= top]
