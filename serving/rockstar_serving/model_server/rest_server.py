@@ -222,8 +222,7 @@ class RestApp:
         if b"gzip" in headers.get(b"content-encoding", b""):
             most *= _GZIP_RATIO
         try:
-            if length > self._max_body_bytes:
-                raise _RejectedError(413, BodyTooLargeError(self._max_body_bytes).message)
+            self._require_size(length)
             async with self._memory.reserve(most):
                 body = await self._read(receive) if is_chunked or length else b""
                 if connection.lost:
@@ -249,6 +248,10 @@ class RestApp:
                         pass
             await send({"type": "http.response.body"})
 
+    def _require_size(self, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise _RejectedError(413, BodyTooLargeError(self._max_body_bytes).message)
+
     async def _read(self, receive: Receive) -> bytes:
         """The body, or what arrived of it until the client was lost."""
         chunks: list[bytes] = []
@@ -260,8 +263,7 @@ class RestApp:
                     chunks.append(message.get("body", b""))
                     size += len(chunks[-1])
                     more = message.get("more_body", False)
-                    if size > self._max_body_bytes:
-                        raise _RejectedError(413, BodyTooLargeError(self._max_body_bytes).message)
+                    self._require_size(size)
         except TimeoutError:
             text = f"the body did not arrive within {_STALLED_SECONDS} s: send less at once"
             raise _RejectedError(408, text) from None
