@@ -40,6 +40,9 @@ _SIGNATURES = (
     (b"\0\0\2\0", "CUR"),
 )
 _EXPORT = "export it as PNG or JPEG"
+_UNCHANGED = "send its bytes unchanged, as curl --data-binary does"
+_TEXTS_OF_PNG = ("\ufffdPNG".encode(), "\x89PNG".encode())
+_TEXTS_OF_JPEG = ("\ufffd\ufffd\ufffd".encode(), "\xff\xd8\xff".encode())
 _OTHER_FILES = (
     (b"%PDF", "a PDF document", _EXPORT),
     (b"%!PS", "a PostScript document", _EXPORT),
@@ -52,9 +55,11 @@ _OTHER_FILES = (
     *((b"P%d" % digit, "a Netpbm image (PBM, PGM or PPM)", _EXPORT) for digit in range(1, 7)),
     (b"PK\3\4", "a ZIP archive", "send the images themselves, as files of one form"),
     (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
-    (b"\0\0\0", "an MP4 or QuickTime video", ""),
     (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
-    (b"\x89PNG", "a PNG damaged in transit", "send it unchanged, as curl --data-binary does"),
+    (b"\x89PNG", "a PNG damaged in transit", _UNCHANGED),
+    # The first bytes of a PNG and JPEG that were decoded as UTF-8 or Latin-1, and encoded again.
+    *((text, "a PNG that was treated as text", _UNCHANGED) for text in _TEXTS_OF_PNG),
+    *((text, "a JPEG that was treated as text", _UNCHANGED) for text in _TEXTS_OF_JPEG),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -223,6 +228,8 @@ def _not_an_image(data: bytes, field: str) -> InvalidInputError:
         found, hint = spreadsheet, SAVE_AS_CSV
     elif found:
         pass
+    elif data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+        found = "an MP4 or QuickTime video"
     elif b"<svg" in start.lower():
         found, hint = "an SVG drawing", "export it as PNG"
     elif start.startswith(b"<"):

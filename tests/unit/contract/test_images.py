@@ -558,7 +558,15 @@ def test_memory_is_reserved_before_a_larger_image_is_decoded(format):
         (b"P6\n2 2\n255\n", "a Netpbm image (PBM, PGM or PPM); export it as PNG or JPEG"),
         (b"\x1f\x8b\x08\0", "gzip data; unpack it, or send it with Content-Encoding: gzip"),
         # curl -d removes line ends and zero bytes.
-        (b"\x89PNG\x1aIHDR", "a PNG damaged in transit; send it unchanged, as curl --data-binary"),
+        (
+            b"\x89PNG\x1aIHDR",
+            "a PNG damaged in transit; send its bytes unchanged, as curl --data-binary",
+        ),
+        (png(seven()).decode(errors="replace").encode(), "a PNG that was treated as text"),
+        (png(seven()).decode("latin-1").encode(), "a PNG that was treated as text"),
+        (encoded(seven(), "JPEG").decode(errors="replace").encode(), "a JPEG that was treated"),
+        (encoded(seven(), "JPEG").decode("latin-1").encode(), "a JPEG that was treated as text"),
+        (bytes(99), "99 bytes that start with 00 00"),
         (b"hello", "text that starts with “hello”"),
         ("größer\nals".encode(), "text that starts with “größer”"),
         (b"\xef\xbb\xbfa,b\r\n1,2\r\n", "text that starts with “a,b”"),
