@@ -97,7 +97,7 @@ def prepare(
                 field,
                 expected=f"an image, or an array: {describe(spec)}",
                 got=row if example else "an empty object",
-                hint='send the file, or {"instances": [{"b64": text}]}',
+                hint='send the file (curl -F image=@seven.png), or {"instances": [{"b64": text}]}',
             )
         return encode_row(example, spec.columns, field, strict=strict, adjusted=adjusted)
     return _float_array(example, spec, field)
@@ -233,19 +233,26 @@ def _as_array(value: Any, field: str, spec: TensorSpec | Encoded) -> NDArray[Any
 
 def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]:
     """The float32 array of an example that is not preprocessed."""
+    image = isinstance(spec, ImageInput)
+    prepared = "an image file" if image else "an object of columns"
+    hint = f"{prepared} is prepared for you, an array is taken as it is"
     if str in leaf_types(example):
-        raise InvalidInputError(field, expected=describe(spec), got="values of type text")
+        raise InvalidInputError(
+            field, expected=describe(spec), got="values of type text", hint=hint
+        )
     array = _as_array(example, field, spec)
     if array.dtype.kind not in "iuf":
         names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
         got = f"values of type {names.get(array.dtype.kind, str(array.dtype))}"
         raise InvalidInputError(field, expected=describe(spec), got=got)
-    shape, image = array.shape, isinstance(spec, ImageInput)
+    shape = array.shape
     if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]
     if array.shape != spec.shape:
-        prepared = "an image file" if image else "an object of columns"
-        hint = f"{prepared} is prepared for you, an array is taken as it is"
+        if image and shape in (spec.shape[1:], spec.shape[1:-1]):
+            hint = "put the array into a list, since the list has an array for each example"
+        elif shape[1:] == spec.shape:
+            hint = "send one list with all examples, not a list for each"
         got = f"shape {list(shape)}"
         raise InvalidInputError(field, expected=describe(spec), got=got, hint=hint)
     # Tables have no range, but values must fit float32.

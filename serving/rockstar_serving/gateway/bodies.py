@@ -36,6 +36,7 @@ from rockstar_contract.csv_rows import (
 from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.inputs import Example
 from rockstar_contract.limits import POSSIBLE_SHAPE, is_possible_shape
+from rockstar_contract.tables import TextRow
 from rockstar_serving.gateway.context import RequestContext
 from rockstar_serving.gateway.errors import UnsupportedTypeError
 from rockstar_serving.gateway.forms import Part, read_form
@@ -60,6 +61,8 @@ CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _JSON_TYPES = ("application/json", "text/json")
 _RAW_TYPES = ("image/", "application/octet-stream", "application/x-npy", "application/x-npz")
 _FORM_FIELDS = "application/x-www-form-urlencoded"
+# Most fields of a form that is no multipart form.
+_MAX_FIELDS = 1000
 # Most values of a CSV file: a few bytes each, but many in memory.
 _MAX_CELLS = 500_000
 # For each byte of a CSV file: its text, and the reader's copy with four bytes a character.
@@ -69,9 +72,10 @@ _ARRAY_BYTES = 8
 _ZIP_MEMBER = b"PK\1\2"
 # Characters of base64 that are decoded at a time, which takes a few milliseconds.
 _BASE64_PIECE = 2**20
-# How a browser's canvas exports its image, and how base64 of a PNG, JPEG, GIF and WebP begins.
-_BASE64 = (b"data:image/", b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR")
-_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-])")
+# A data URL, as of a browser's canvas or FileReader, which knows no type of some files; and how
+# base64 of a PNG, JPEG, GIF and WebP begins.
+_BASE64 = re.compile(rb"\s*((?i:data:[^,]{0,200};base64,)|iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-]|\"data:)")
 
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
@@ -123,14 +127,9 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
         # Clients have defaults: curl sends forms' type for any data, fetch() text/plain for text.
         body = whole_body(current, config)
         examples = _recognized(body, "body", config)
-        if not examples and mimetype == _FORM_FIELDS:
-            for name, value in parse_qsl(body.decode(errors="replace")):
-                data = value.encode()
-                if data.startswith(_BASE64):
-                    # An unescaped "+" was read as a space, which base64 does not have.
-                    data = data.replace(b" ", b"+")
-                if _is_text(data):
-                    examples += _recognized(data, name, config)
+        if not examples and mimetype == _FORM_FIELDS and body.count(b"&") < _MAX_FIELDS:
+            pairs = parse_qsl(body.decode(errors="replace"))
+            examples = _fields([(name, value.encode()) for name, value in pairs], config)
         if not examples and (mimetype.startswith(_RAW_TYPES) or not body):
             examples = _file(body, "body", config)
     if not examples:
@@ -186,7 +185,7 @@ def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExa
     """Read a file or text by its content; empty if it is unknown text."""
     if _JSON.match(data):
         return _json_examples(data, config)
-    if data.startswith(_BASE64):
+    if _BASE64.match(data):
         return [NamedExample(field, _from_base64(data.decode(errors="replace"), field))]
     if data.startswith(GZIP):
         return _rows(data, field, config, None)
@@ -218,6 +217,19 @@ def _is_text(data: bytes) -> bool:
     return b"\0" not in data
 
 
+def _fields(fields: list[tuple[str, bytes]], config: GatewayConfig) -> list[NamedExample]:
+    """Read a form's fields by name: texts of files and JSON by their content, else one row."""
+    examples: list[NamedExample] = []
+    row = TextRow()
+    for name, value in fields:
+        # An unescaped "+" was read as a space, which base64 does not have.
+        data = value.replace(b" ", b"+") if _BASE64.match(value) else value
+        if _is_text(data):
+            examples += _recognized(data, name, config)
+            row[name] = value.decode(errors="replace")
+    return examples or ([NamedExample("body", row)] if row else [])
+
+
 def _is_text_field(part: Part) -> bool:
     """Whether a part of a form is the value of an ordinary field: text without a file name."""
     typed_as_file = part.content_type.startswith(("image/", "application/octet-stream"))
@@ -229,6 +241,7 @@ def _form_files(
 ) -> list[NamedExample]:
     parts = read_form(content_type, body_chunks(current, config))
     files: list[NamedExample] = []
+    fields: list[tuple[str, bytes]] = []
     for part in parts:
         if not part.filename and not part.data:
             continue  # a file input of a browser's form that was left empty
@@ -237,9 +250,12 @@ def _form_files(
         elif not _is_text_field(part):
             recognized = _recognized(part.data, part.label, config)
             files += recognized or _file(part.data, part.label, config)
-        elif part.data.startswith(_BASE64):
+        elif _BASE64.match(part.data):
             text = part.data.decode(errors="replace")
             files.append(NamedExample(part.label, _from_base64(text, part.label)))
+        else:
+            fields.append((part.name, part.data))
+    files = files or _fields(fields, config)
     if not files:
         names = ", ".join(sorted({part.name for part in parts}))
         got = f"no file in {names}" if names else "no fields"
@@ -282,8 +298,10 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
             got, hint = f"something else ({reason})", ""
         raise InvalidInputError("body", expected="JSON", got=got, hint=hint) from error
     name, instances = _listed(document)
-    if name == "inputs" and not isinstance(instances, list):
+    if name == "inputs" and not isinstance(instances, (list, str)):
         return _columns(instances, config)
+    if isinstance(instances, (str, dict)) and instances:
+        instances = [instances]  # one example alone
     if not isinstance(instances, list) or not instances:
         raise InvalidInputError(
             name, expected="a list with one or more examples", got=_json_type(instances)
@@ -303,6 +321,8 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
 def _listed(document: Any) -> tuple[str, Any]:
     """The name and the value of the examples, as for TensorFlow Serving, pandas or MLflow."""
     if isinstance(document, list):
+        return "instances", document
+    if isinstance(document, str) and _BASE64.match(document[:300].encode(errors="replace")):
         return "instances", document
     match document:
         case {"columns": list(columns), "data": list(rows), **rest} if rest.keys() <= {"index"}:
@@ -401,6 +421,7 @@ def _from_base64(text: str, field: str) -> bytes:
 
     It may be part of a data URL (RFC 2397).
     """
+    text = text.lstrip()
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
@@ -426,6 +447,11 @@ def _from_base64(text: str, field: str) -> bytes:
             field,
             expected="an image file as base64, or an object with the inputs by name",
             got=f"text that starts with “{text[:16]}”",
+            hint=(
+                "decode() the bytes of base64.b64encode(), str() adds b'…'"
+                if text.startswith(("b'", 'b"'))
+                else "send the content of the file: no URLs or paths are opened"
+            ),
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -129,7 +130,19 @@ def test_images_as_text(http, label):
     text = base64.encodebytes(PNG)
     coded = FILE + b"\r\nContent-Transfer-Encoding: base64"
     canvas = b"data:image/png;base64," + base64.b64encode(PNG)
-    assert labels(http, form((coded, text), (disposition(), canvas))) == [label] * 2
+    untyped = b"data:;base64," + base64.b64encode(PNG)
+    parts = ((coded, text), (disposition(), canvas), (disposition(), untyped))
+    assert labels(http, form(*parts)) == [label] * 3
+
+
+def test_json_in_a_field(http, label):
+    instances = json.dumps({"instances": [{"b64": base64.b64encode(PNG).decode()}]}).encode()
+    typed = disposition() + b"\r\nContent-Type: application/json"
+    for head in (disposition(), typed):
+        assert labels(http, form((disposition(name=b"note"), b"hello"), (head, instances))) == [
+            label
+        ]
+    assert labels(http, form((typed, b'{"user": 7}'), (FILE, PNG))) == [label]
 
 
 @pytest.mark.parametrize(

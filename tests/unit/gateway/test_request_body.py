@@ -115,10 +115,21 @@ URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
         (URL.partition(",")[2], None),
         (urlencode({"image": URL.partition(",")[2]}), "application/x-www-form-urlencoded"),
         (json.dumps([URL.replace("/", "%2F").replace("+", "%2B")]), "application/json"),
+        (URL.replace("image/png", "application/octet-stream"), "text/plain"),
+        (URL.replace("image/png", ""), "text/plain"),
+        (urlencode({"file": URL.replace("image/png", "")}), "application/x-www-form-urlencoded"),
+        ("\n" + URL.replace("data:image/png;base64", "DATA:;name=7.png;BASE64"), None),
+        (json.dumps(URL), "application/json"),
+        (json.dumps(URL), "text/plain;charset=UTF-8"),
+        (json.dumps({"inputs": URL.partition(",")[2]}), "application/json"),
+        (json.dumps({"instances": {"b64": URL.partition(",")[2]}}), "application/json"),
     ],
 )
 def test_the_drawing_of_a_canvas(http, body, kind):
-    """As sent by web pages: a field of a form, JSON or only the text, escaped or not."""
+    """As sent by web pages: a field of a form, JSON or only the text, escaped or not.
+
+    FileReader names no type, or any, for a file that its system does not know.
+    """
     plain = post(http, data=PNG)
     response = http.post("/predict/toy", data=body, content_type=kind)
     assert (response.status_code, response.data) == (200, plain.data)

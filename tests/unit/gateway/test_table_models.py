@@ -153,12 +153,29 @@ def test_csv_is_recognized(http, table, content_type):
     np.testing.assert_array_equal(table.batches[1], [TENSOR, [1, 0, 0, 1], TENSOR])
 
 
+@pytest.mark.parametrize(
+    ("fields", "tensors"),
+    [
+        (ROW, [TENSOR]),
+        (ROW | {"petal width": "2,0", "submit": "Predict"}, [TENSOR]),
+        ({"petal width": " ", "color": "red"}, [[0, 0, 1, 0]]),
+        ({"rows": CSV}, [TENSOR, [1, 0, 0, 1]]),
+        ({"note": "a", "rows": json.dumps([ROW])}, [TENSOR]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_fields_of_an_html_form_are_a_row(http, table, kind, fields, tensors):
+    response = http.post("/predict/toy", data=fields, content_type=kind)
+    assert response.status_code == 200, response.text
+    np.testing.assert_array_equal(table.batches[0], tensors)
+
+
 SPLIT = {"columns": [*ROW], "data": [[*ROW.values()]]}
 
 
 @pytest.mark.parametrize(
     "document",
-    [[ROW], SPLIT, SPLIT | {"index": [0]}, {"dataframe_split": SPLIT}, {"dataframe_records": [ROW]}, {"inputs": [ROW]}],
+    [[ROW], SPLIT, SPLIT | {"index": [0]}, {"dataframe_split": SPLIT}, {"dataframe_records": [ROW]}, {"inputs": [ROW]}, {"instances": ROW}],
 )  # fmt: skip
 def test_data_frames_as_pandas_and_mlflow_write_them(http, table, document):
     response = http.post("/predict/toy", json=document)
