@@ -376,6 +376,12 @@ def _read_files(
             rows.names, rows.decimal, rows.hint = file.names, file.decimal, hint
             rows.texts, rows.lines, trained = found, [*lines], len(lines)
             rows.notes += [hint] if hint else []
+            # Whole numbers may be names, such as years and places of pixels.
+            if odd := [name for name in file.names if 0 < (parse_number(name) or 0) % 1]:
+                rows.notes.append(
+                    f"the first line must have the names of the columns, but has {odd[0]!r}: if it "
+                    "is a row, write the names above it"
+                )
             if file.renamed:
                 rows.notes.append(
                     "several columns have the same name in the header: all but the first are "

@@ -238,7 +238,7 @@ def _prepare_table(spec: DataSpec, table: Table, split: Split) -> PreparedData:
     small = _small_classes(table.label_names, table.targets, split)
     # Rows of a few different values are alike by chance, and so are a few of others.
     varied = any(c.type != "category" and c.different > _VARIED for c in table.columns.values())
-    copies = _copies(table.hashes.tolist(), split, "rows", tolerated=0.05 if varied else 1)
+    copies = _copies(table.hashes.tolist(), split, "rows", tolerated=0.1 if varied else 1)
     return PreparedData(
         name=spec.name,
         input=TableInput(name=contract.TABLE_INPUT, dtype="float32", shape=shape, columns=columns),

@@ -468,6 +468,13 @@ def test_the_decimal_sign_of_another_file_is_its_own(csv, tmp_path):
             np.testing.assert_array_equal(values[:8], values[8:])
 
 
+def test_a_row_in_place_of_the_names_is_noted(csv):
+    rows = "5.1,3,setosa\n4.9,3,setosa\n7.0,4,virginica\n6.9,4,virginica\n"
+    (note,) = read_csv(csv(rows), "setosa").notes
+    assert "must have the names of the columns, but has '5.1'" in note
+    assert read_csv(csv("2019,2020,y\n" + rows), "y").notes == ()
+
+
 def test_columns_of_the_same_name_are_noted(csv):
     table = read_csv(csv("x,x,y\n1,5,a\n2,6,b\n3,5,a\n"), "y")
     assert list(table.columns) == ["x", "x.1"]
