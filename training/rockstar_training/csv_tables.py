@@ -377,7 +377,7 @@ def _read_files(
             rows.texts, rows.lines, trained = found, [*lines], len(lines)
             rows.notes += [hint] if hint else []
             # Whole numbers may be names, such as years and places of pixels.
-            if odd := [name for name in file.names if 0 < (parse_number(name) or 0) % 1]:
+            if odd := [name for name in file.names if (parse_number(name) or 0) % 1 > 0]:
                 rows.notes.append(
                     f"the first line must have the names of the columns, but has {odd[0]!r}: if it "
                     "is a row, write the names above it"
