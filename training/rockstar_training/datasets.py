@@ -7,7 +7,6 @@ downloaded by Keras, which is the only use of TensorFlow here.
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +84,11 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     return Dataset(name, images, labels, names, digest.hexdigest(), test_count)
 
 
-def load_arrays(
-    name: str, data_dir: Path | None = None, download: Callable[[str], Arrays] | None = None
-) -> Arrays:
+def load_arrays(name: str, data_dir: Path | None = None) -> Arrays:
     """Load images, uint8 [n, 28, 28], and labels, int64 [n], of the training and the test split.
 
-    They are in <name>.npz of `data_dir` or $ROCKSTAR_DATA_DIR. Without the file, they are
-    downloaded by this function, or by Keras, which caches them. Raises a DataError if they are not
-    available or invalid.
+    They are in <name>.npz of `data_dir` or $ROCKSTAR_DATA_DIR. Without the file, Keras downloads
+    and caches them. Raises a DataError if they are not available or invalid.
     """
     found = os.environ.get(DATA_DIR_VARIABLE)
     folder = data_dir or (Path(found) if found else None)
@@ -100,7 +96,9 @@ def load_arrays(
         path = folder / f"{name}.npz"
         return _checked(_read(path), name, str(path))
     try:
-        arrays = (download or _through_keras)(name)
+        from rockstar_training.tensorflow_setup import keras
+
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises plain Exceptions
         looked = f"{name}.npz is not in {folder}" if folder else f"{DATA_DIR_VARIABLE} is not set"
         raise DataError(
@@ -108,7 +106,7 @@ def load_arrays(
             f"connect to the internet, or put {name}.npz (arrays {', '.join(_ARRAYS)}) into a "
             f"folder and name that: --data-dir DIR or {DATA_DIR_VARIABLE}=DIR"
         ) from error
-    return _checked(arrays, name, "what Keras downloaded")
+    return _checked((x_train, y_train, x_test, y_test), name, "what Keras downloaded")
 
 
 def _read(path: Path) -> Arrays:
@@ -121,13 +119,6 @@ def _read(path: Path) -> Arrays:
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {_short(error)}; {expected}") from error
     return first, second, third, fourth
-
-
-def _through_keras(name: str) -> Arrays:
-    from rockstar_training.tensorflow_setup import keras
-
-    (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    return x_train, y_train, x_test, y_test
 
 
 def _checked(arrays: Arrays, name: str, place: str) -> Arrays:
