@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.certificates import AUTHORITY, chain_of, issued, key_of, write_ssl_config
@@ -176,14 +175,6 @@ def test_json_logs(start: Start, base_path: Path) -> None:
     assert f"ready: gRPC on {address}" in [entry["message"] for entry in entries]
 
 
-def test_wrong_flags(start: Start) -> None:
-    process = start("--port=many")
-    code, log = process.finish()
-    assert code == 2
-    assert log.startswith("model_server: argument --port: expected 0 to 65535 or auto")
-    assert "Traceback" not in log
-
-
 def test_rockstar_model_server(base_path: Path, tmp_path: Path) -> None:
     """The same server, with the flags passed through."""
     flags = ("--port=auto", "--rest_api_port=auto", "--host=127.0.0.1", "--prefer_tflite_model")
@@ -195,24 +186,9 @@ def test_rockstar_model_server(base_path: Path, tmp_path: Path) -> None:
         assert found["model_version_status"][0]["state"] == "AVAILABLE"
 
 
-@pytest.mark.parametrize(
-    ("flags", "code", "says"),
-    [
-        (["--prot=1"], 2, "rockstar model-server: unknown flag --prot: did you mean --port?"),
-        (["--model_base_path=/absent", "--wait_for_models=false"], 1, "cannot start"),
-        ([], 2, "--model_base_path or --model_config_file is needed"),
-    ],
-)
-def test_errors_of_rockstar_model_server(flags: list[str], code: int, says: str) -> None:
+def test_rockstar_model_server_cannot_start() -> None:
+    flags = ("--model_base_path=/absent", "--wait_for_models=false")
     said, errors = (process := start_command("model-server", *flags)).communicate(timeout=60)
-    assert process.returncode == code
-    assert said == ""
-    assert says in errors
+    assert (process.returncode, said) == (1, "")
+    assert "cannot start" in errors
     assert "Traceback" not in errors
-
-
-def test_help_of_rockstar_model_server() -> None:
-    said, errors = (process := start_command("model-server", "--help")).communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
-    for text in ("--rest_api_port", "--model_config_file", "--json", "Example: rockstar model-"):
-        assert text in said
