@@ -450,7 +450,8 @@ def is_table(text: str) -> bool:
 
 def find_decimal(rows: Sequence[Sequence[str]], dialect: Dialect) -> str | None:
     """The decimal sign of the numbers in some rows, "." or ","; None if they do not show it."""
-    decimal = decimal_sign(cell.strip() for row in rows for cell in row)
+    cells = (cell for row in rows for cell in row if "." in cell or "," in cell)
+    decimal = decimal_sign(map(str.strip, cells))
     if decimal is None and dialect.delimiter == ";":
         # Programs write semicolons as delimiters because commas are in the numbers.
         commas = (cell.strip() for row in rows for cell in row if "," in cell)

@@ -146,7 +146,8 @@ def fold_spelling(text: str) -> str:
 
 def units_of(texts: Sequence[str]) -> list[str]:
     """The units, such as "kg", that at least nine in ten texts have after a number; else none."""
-    found = [match[1] for text in texts if (match := _UNIT.fullmatch(text))]
+    matches = {text: _UNIT.fullmatch(text) for text in set(texts)}
+    found = [match[1] for text in texts if (match := matches[text])]
     return sorted(set(found)) if 10 * len(found) >= 9 * len(texts) else []
 
 

@@ -302,7 +302,7 @@ class _Rows:
         decimal: tables.DecimalSign = "," if sign == "," else "."
         numbers = {text: table_cells.parse_quantity(bare[text], quantity, decimal) for text in bare}
         others = [text for text, number in numbers.items() if number is None]
-        share = sum(numbers[text] is not None for text in present) / max(1, len(present))
+        share = 1 - sum(map({*others}.__contains__, present)) / max(1, len(present))
         numbers |= {text: table_cells.parse_range(bare[text], quantity, decimal) for text in others}
         ranges = tuple(text for text in others if numbers[text] is not None)
         markers = tuple(sorted({*others} - {*ranges}))
@@ -313,7 +313,7 @@ class _Rows:
         too_few = not (share or ranges) if forced else share < least
         if others and (len(markers) > tolerated or too_few):
             return None
-        values = np.array([numbers.get(text) for text in texts], dtype=np.float64)
+        values = np.array([*map(numbers.get, texts)], dtype=np.float64)
         # Programs write it for a division by zero.
         infinite = np.isinf(values)
         markers += tuple(map(table_cells.number_text, np.unique(values[infinite]).tolist()))
@@ -443,17 +443,22 @@ def _require_known(name: str, names: Sequence[str], path: Path, encoding: str) -
 
 def _present(texts: Sequence[str], missing: frozenset[str] = MISSING) -> list[str]:
     """Leave out the texts that mean "missing"."""
-    return [text for text in texts if text.lower() not in missing]
+    absent = {text for text in set(texts) if text.lower() in missing}
+    return [text for text in texts if text not in absent]
 
 
 def _are_codes(texts: list[str]) -> bool:
     """Check for codes of the same length, some with leading zeros, such as 01069."""
-    return len({len(text) for text in texts}) == 1 and any(map(_CODE.fullmatch, texts))
+    alike = all(len(text) == len(texts[0]) for text in texts)
+    return alike and any(map(_CODE.fullmatch, texts))
 
 
 def _are_numbered_dates(name: str, texts: list[str]) -> bool:
     """Check for dates such as 20240131, or, with such a name, for Unix times since 2001."""
     form = _UNIX_DIGITS if _TIME_NAME.search(name) else _DATE_DIGITS
+    # Most columns have none, which the first text shows.
+    if not form.fullmatch(next((text for text in texts if text.lower() not in MISSING), "")):
+        return False
     different = {*_present(texts)}
     return len(different) > 2 and all(map(form.fullmatch, different))
 
