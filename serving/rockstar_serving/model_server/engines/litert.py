@@ -39,7 +39,7 @@ from rockstar_serving.model_server.engines.litert_model import (
     unsupported_ops,
 )
 from rockstar_serving.model_server.options import EngineOptions
-from tfs_api.signature import Signature, dtype_name, shape_text
+from tfs_api.signature import Signature, TensorSpec, dtype_name, shape_text
 from tfs_api.status import Code, StatusError, invalid
 from tfs_api.tensors import MAX_FILLED_BYTES
 
@@ -156,8 +156,10 @@ class LiteRTInterpreter:
             self.runners[name] = cut.runner(runner, 0)
         self.shapes: dict[str, Shapes] = {}
 
-    def run(self, signature: str, feeds: Arrays, shapes: Shapes) -> Outputs:
-        """Run a signature; returns copies of all outputs.
+    def run(
+        self, signature: str, feeds: Arrays, shapes: Shapes, specs: Mapping[str, TensorSpec]
+    ) -> Outputs:
+        """Run a signature; returns copies of all outputs. `specs` are its inputs, for errors.
 
         After a StatusError (INVALID_ARGUMENT) the interpreter must not be used again.
         """
@@ -166,7 +168,10 @@ class LiteRTInterpreter:
             # LiteRT skips resizing if the shapes stay the same.
             outputs: Outputs = self.runners[signature](**readable)
         except (RuntimeError, ValueError) as error:
-            given = ", ".join(f"{name}: {_described(feed)}" for name, feed in feeds.items())
+            given = ", ".join(
+                f"{name}: {_described(feed)}, declared {shape_text(specs[name].shape)}"
+                for name, feed in feeds.items()
+            )
             # LiteRT puts no space between its sentences.
             text = str(error).replace("Node number", "; node number")
             raise invalid(
@@ -414,7 +419,7 @@ class LiteRTEngine:
         interpreter = self._pool.take(signature, shapes, deadline)
         healthy = None  # after a failure an interpreter's state is unknown
         try:
-            outputs = interpreter.run(signature, feeds, shapes)
+            outputs = interpreter.run(signature, feeds, shapes, self.signatures[signature].inputs)
             healthy = interpreter
         finally:
             self._pool.give_back(healthy)

@@ -64,7 +64,8 @@ def test_a_failed_run_does_not_use_the_pool_up(several: LiteRTEngine) -> None:
         code, message = refusal(several.run, "as_rows", {"x": np.zeros(4, np.int32)}, ["rows"])
         assert code == Code.INVALID_ARGUMENT
         assert message.startswith(
-            'LiteRT cannot run the signature "as_rows" on these inputs (x: int32 of shape [4]): '
+            'LiteRT cannot run the signature "as_rows" on these inputs (x: int32 of shape [4], '
+            "declared [?]): "
         )
         assert message.count("(4 != 3)") == 1
     rows = several.run("as_rows", {"x": np.arange(6, dtype=np.int32)}, ["rows"])["rows"]
