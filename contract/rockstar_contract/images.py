@@ -41,8 +41,6 @@ _SIGNATURES = (
 )
 _EXPORT = "export it as PNG or JPEG"
 _UNCHANGED = "send its bytes unchanged, as curl --data-binary does"
-_TEXTS_OF_PNG = ("\ufffdPNG".encode(), "\x89PNG".encode())
-_TEXTS_OF_JPEG = ("\ufffd\ufffd\ufffd".encode(), "\xff\xd8\xff".encode())
 _OTHER_FILES = (
     (b"%PDF", "a PDF document", _EXPORT),
     (b"%!PS", "a PostScript document", _EXPORT),
@@ -57,9 +55,6 @@ _OTHER_FILES = (
     (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
     (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
     (b"\x89PNG", "a PNG damaged in transit", _UNCHANGED),
-    # The first bytes of a PNG and JPEG that were decoded as UTF-8 or Latin-1, and encoded again.
-    *((text, "a PNG that was treated as text", _UNCHANGED) for text in _TEXTS_OF_PNG),
-    *((text, "a JPEG that was treated as text", _UNCHANGED) for text in _TEXTS_OF_JPEG),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -228,8 +223,13 @@ def _not_an_image(data: bytes, field: str) -> InvalidInputError:
         found, hint = spreadsheet, SAVE_AS_CSV
     elif found:
         pass
+    elif b"PNG\r\n" in data[:16] or b"JFIF" in data[:24]:
+        # Often decoded as UTF-8 or Latin-1 and encoded again, or after a byte order mark.
+        found, hint = "a PNG or JPEG damaged in transit", _UNCHANGED
     elif data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         found = "an MP4 or QuickTime video"
+    elif start.startswith(b"--") and b"content-disposition: form-data" in start.lower():
+        found, hint = "a form", "let the HTTP library write the header Content-Type"
     elif b"<svg" in start.lower():
         found, hint = "an SVG drawing", "export it as PNG"
     elif start.startswith(b"<"):

@@ -244,7 +244,7 @@ def _float_array(example: Any, spec: Encoded, field: str) -> NDArray[np.float32]
     if array.dtype.kind not in "iuf":
         names = {"b": "boolean", "U": "text", "S": "bytes", "O": "object", "c": "complex"}
         got = f"values of type {names.get(array.dtype.kind, str(array.dtype))}"
-        raise InvalidInputError(field, expected=describe(spec), got=got)
+        raise InvalidInputError(field, expected=describe(spec), got=got, hint=hint)
     shape = array.shape
     if image and spec.shape[-1] == 1 and shape == spec.shape[:-1]:
         array = array[..., np.newaxis]

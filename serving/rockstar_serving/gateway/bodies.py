@@ -75,6 +75,7 @@ _BASE64_PIECE = 2**20
 # A data URL, as of a browser's canvas or FileReader, which knows no type of some files; and how
 # base64 of a PNG, JPEG, GIF and WebP begins.
 _BASE64 = re.compile(rb"\s*((?i:data:[^,]{0,200};base64,)|iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-]|\"data:)")
 
 _NPY = b"\x93NUMPY"
@@ -446,13 +447,20 @@ def _from_base64(text: str, field: str) -> bytes:
         raise InvalidInputError(
             field,
             expected="an image file as base64, or an object with the inputs by name",
-            got=f"text that starts with “{text[:16]}”",
+            got=f"text that starts with “{text[:16]}”, {_fault(text)}",
             hint=(
                 "decode() the bytes of base64.b64encode(), str() adds b'…'"
                 if text.startswith(("b'", 'b"'))
                 else "send the content of the file: no URLs or paths are opened"
             ),
         ) from error
+
+
+def _fault(text: str) -> str:
+    """What makes a text invalid as base64."""
+    if other := _NOT_BASE64.search(text):
+        return f"and has “{other[0]}” at offset {other.start()}"
+    return "and is cut off or has “=” before its end"
 
 
 def _json_type(value: object) -> str:

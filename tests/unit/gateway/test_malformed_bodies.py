@@ -146,6 +146,8 @@ ALONE = {
     "too many instances": (instances(*[OK_ARRAY] * 9), 413, "body", "at most 8"),
     "not base64": (instances("§§§"), 400, "instances[0]", "text that starts with “§§§”"),
     "base64 in Python's notation": (instances("b'iVBORw0KGgo='"), 400, "instances[0]", "str() adds b'…'"),
+    "base64 escaped twice": (instances(base64.b64encode(png(stroke())).decode()[:76] + "\\n"), 400, "instances[0]", "has “\\\\” at offset 76"),
+    "base64 cut off": (instances(base64.b64encode(png(stroke())).decode()[:77]), 400, "instances[0]", "is cut off"),
     "base64 of no image": (instances(base64.b64encode(b"hello").decode()), 400, "instances[0]", "PNG"),
     "b64 of the wrong type": (instances({"b64": 5}), 400, "instances[0].b64", "number 5"),
     "a data URL without base64": (instances("data:image/png,abc"), 400, "instances[0]", ";base64"),
