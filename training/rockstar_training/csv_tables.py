@@ -19,6 +19,7 @@ from rockstar_contract import table_cells, tables
 from rockstar_contract.contract import Task
 from rockstar_contract.csv_rows import encoding_hint, read_table
 from rockstar_contract.errors import InvalidInputError, name_first, quote_names
+from rockstar_contract.limits import IMAGE_SUFFIXES
 from rockstar_contract.table_cells import ISO, MISSING, TIME, parse_date, parse_number
 from rockstar_training.config import ColumnType
 from rockstar_training.errors import DataError
@@ -585,6 +586,11 @@ def _useless(name: str, column: TableColumn, explicit: bool) -> str:
         if odd := _odd(name, column):
             return f"{odd}; {keep}"
         example = next(text for text in column.values if text is not None)
+        if Path(example).suffix.lower() in IMAGE_SUFFIXES:
+            return (
+                f"it names files, such as {example[:40]!r}; docs/training.md, Image folders, shows "
+                "how to sort images by a table of their labels"
+            )
         return (
             f"it looks like an ID, a name or free text, with {column.different} different values "
             f"in {rows} rows, such as {example[:40]!r}; {keep}"

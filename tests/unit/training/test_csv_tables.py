@@ -74,6 +74,7 @@ def test_columns_are_fitted_on_the_rows_to_train_on(csv):
         ("a,b\n1,x\n2,x\n", "b", "'b' has the same value"),
         ("a\n1\n2\n", "a", "no column to learn from besides the target"),
         ("id,y\n" + "".join(f"id{i},{i % 2}\n" for i in range(30)), "y", "column 'id' is left out: .* 30 different"),
+        ("a,y\n" + "".join(f"img/{i}.JPG,{i % 2}\n" for i in range(30)), "y", "'a' is left out: it names files.* Image folders"),
         ("x,y\n" + "".join(f"{i},t{i}\n" for i in range(30)), "y", "'y' has 30 different .* too many for classes"),
         ("a,b\n", "a", "expected rows below the header"),
         ("", "a", "expected a header row"),
