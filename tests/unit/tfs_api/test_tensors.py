@@ -3,7 +3,6 @@
 import warnings
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,25 +56,8 @@ def test_bytes_equal_those_of_tensorflow(dtype: np.dtype[Any]) -> None:
     assert ours == theirs.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
-def test_special_values(dtype: Any) -> None:
-    array = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0], dtype)
-    for as_content in (False, True):
-        proto = to_proto(array, as_content=as_content)
-        same(to_array(proto), array)
-        same(official_array(proto), array)
-
-
 def test_text_is_sent_as_utf8() -> None:
     assert to_proto(np.array(["é", "x"])).string_val == ["é".encode(), b"x"]
-
-
-def test_short_lists_of_values_are_filled_as_in_tensorflow() -> None:
-    proto = TensorProto(dtype=DT_FLOAT, tensor_shape=shape_proto((2, 2)), float_val=[1, 2])
-    np.testing.assert_array_equal(to_array(proto), [[1, 2], [2, 2]])
-    same(to_array(proto), official_array(proto))
-    text = TensorProto(dtype=DT_STRING, tensor_shape=shape_proto((2,)), string_val=[b"ends in \0"])
-    assert to_array(text).tolist() == [b"ends in \0"] * 2
 
 
 @thorough
