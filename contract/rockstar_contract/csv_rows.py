@@ -42,6 +42,7 @@ _OTHER_FILES = (
     (rb"PAR1", "a Parquet file", _WITH_PANDAS.format("parquet")),
     (rb"ARROW1|FEA1", "a Feather file", _WITH_PANDAS.format("feather")),
     (rb"\s*(?:\[\s*)?\{\s*\"", "JSON", _WITH_PANDAS.format("json")),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a", "an image", "send images uncompressed, not as CSV"),
     (rb"\x89HDF|\x93NUMPY", "arrays", "save rows as CSV, images as files in folders"),
     (rb"(?i:\s*<(?:!doctype|html|\?xml))", "an HTML or XML document", "download the file itself"),
     (rb"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),

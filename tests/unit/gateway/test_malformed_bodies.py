@@ -122,6 +122,8 @@ ALONE = {
     "npz with a bad array": (sent(npz(seven=PIXELS[1:]), "application/x-npz"), 400, "body (seven)", "[7, 8]"),
     "csv to a model of images": (sent(b"a,b\n1,2\n", "text/csv"), 400, "body row 1", "an image"),
     "csv that unpacks to too much": (sent(gzip.compress(b"a,b\n" + b"1,2\n" * 10**5), "text/csv"), 413, "body", "unpacked"),
+    "an image compressed without saying so": (image(gzip.compress(png(stroke()))), 400, "body", "got an image; send images uncompressed"),
+    "an image called CSV": (sent(png(stroke()), "text/csv"), 400, "body", "got an image"),
     "csv without rows": (sent(b"a,b\n", "text/csv"), 400, "body", "no rows"),
     "csv with a ragged row": (sent(b"a,b\n1\n", "text/csv"), 400, "body", "line 2"),
     "csv that is not UTF-8": (sent(b"a,b\n1,\xff\n", "text/csv; charset=utf-8"), 400, "body", "0xff"),
