@@ -129,8 +129,11 @@ def read_examples(current: RequestContext, config: GatewayConfig) -> list[NamedE
         body = whole_body(current, config)
         examples = _recognized(body, "body", config)
         if not examples and mimetype == _FORM_FIELDS and body.count(b"&") < _MAX_FIELDS:
-            pairs = parse_qsl(body.decode(errors="replace"))
-            examples = _fields([(name, value.encode()) for name, value in pairs], config)
+            # Latin-1 keeps the bytes of a file.
+            pairs = parse_qsl(body.decode("latin-1"), encoding="latin-1")
+            sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+            fields = [(name.decode(errors="replace"), value) for name, value in sent]
+            examples = _fields(fields, config)
         if not examples and (mimetype.startswith(_RAW_TYPES) or not body):
             examples = _file(body, "body", config)
     if not examples:
@@ -219,15 +222,14 @@ def _is_text(data: bytes) -> bool:
 
 
 def _fields(fields: list[tuple[str, bytes]], config: GatewayConfig) -> list[NamedExample]:
-    """Read a form's fields by name: texts of files and JSON by their content, else one row."""
+    """Read a form's fields by name: files and JSON by their content, else one row."""
     examples: list[NamedExample] = []
     row = TextRow()
     for name, value in fields:
         # An unescaped "+" was read as a space, which base64 does not have.
         data = value.replace(b" ", b"+") if _BASE64.match(value) else value
-        if _is_text(data):
-            examples += _recognized(data, name, config)
-            row[name] = value.decode(errors="replace")
+        examples += _recognized(data, name, config)
+        row[name] = value.decode(errors="replace")
     return examples or ([NamedExample("body", row)] if row else [])
 
 
@@ -293,7 +295,7 @@ def _json_examples(body: bytes, config: GatewayConfig) -> list[NamedExample]:
         raise
     except (ValueError, RecursionError) as error:
         if isinstance(error, UnicodeDecodeError):
-            got, hint = "a file or text that is not UTF-8", HINT
+            got, hint = "a file, a form or text that is not UTF-8", HINT
         else:
             reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
             got, hint = f"something else ({reason})", ""

@@ -130,7 +130,7 @@ ALONE = {
     "empty JSON body": (sent(b"", JSON), 400, "body", "0 bytes"),
     "malformed JSON": (sent(b"{", JSON), 400, "body", "JSON"),
     "JSON in no known encoding": (sent(b"\xff\xfe\xfa", JSON), 400, "body", "JSON"),
-    "an image called JSON": (sent(png(stroke()), JSON), 400, "body", "got a file or text that is not UTF-8; curl -F image=@"),
+    "an image called JSON": (sent(png(stroke()), JSON), 400, "body", "got a file, a form or text that is not UTF-8; curl -F image=@"),
     "an image under another name": (sent('{"image": "iVBORw0KGgo="}', JSON), 400, "body", "got “image”; an image goes as {"),
     "JSON too deep": (sent(b"[" * 100_000, JSON), 400, "body", "nested"),
     "JSON with a number of 5,000 digits": (sent(b'{"instances": [[' + b"1" * 5000 + b"]]}", JSON), 400, "body", "JSON"),

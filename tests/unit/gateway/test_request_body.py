@@ -117,6 +117,7 @@ URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
         (json.dumps([URL.replace("/", "%2F").replace("+", "%2B")]), "application/json"),
         (URL.replace("image/png", "application/octet-stream"), "text/plain"),
         (URL.replace("image/png", ""), "text/plain"),
+        (urlencode({"größe": PNG, "é": "ü"}), "application/x-www-form-urlencoded"),
         (urlencode({"file": URL.replace("image/png", "")}), "application/x-www-form-urlencoded"),
         ("\n" + URL.replace("data:image/png;base64", "DATA:;name=7.png;BASE64"), None),
         (json.dumps(URL), "application/json"),

@@ -159,6 +159,7 @@ def test_csv_is_recognized(http, table, content_type):
         (ROW, [TENSOR]),
         (ROW | {"petal width": "2,0", "submit": "Predict"}, [TENSOR]),
         ({"petal width": " ", "color": "red"}, [[0, 0, 1, 0]]),
+        (ROW | {"größe": "é"}, [TENSOR]),
         ({"rows": CSV}, [TENSOR, [1, 0, 0, 1]]),
         ({"note": "a", "rows": json.dumps([ROW])}, [TENSOR]),
     ],
