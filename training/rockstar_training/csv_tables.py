@@ -753,9 +753,8 @@ def _targets(
         return labels.astype(np.int64), tuple(ordered.tolist())
     # 1 and 1.0 are the same class, which gets the shorter name.
     labels = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
-    shortest: dict[int, str] = {}
-    for label, text in zip(labels.tolist(), texts, strict=True):
-        shortest[label] = min(shortest.get(label, text), text, key=lambda name: (len(name), name))
+    pairs = {*zip(labels.tolist(), texts, strict=True)}
+    shortest = dict(sorted(pairs, key=lambda pair: (len(pair[1]), pair[1]), reverse=True))
     return labels, tuple(shortest[label] for label in sorted(shortest))
 
 
