@@ -31,7 +31,9 @@ def test_the_model_decides_which_shapes_it_takes(prediction: Any) -> None:
     np.testing.assert_allclose(answer, probabilities(IMAGES), rtol=1e-5)
     refused = failure(prediction.Predict, predict_request(image=IMAGES[:, 1:]))
     assert refused[0] == "INVALID_ARGUMENT"
-    assert f"(image: float32 of shape [2, {SIDE - 1}, {SIDE}, 1])" in refused[1]
+    declared = f"[?, {SIDE}, {SIDE}, 1]"
+    sent = f"image: float32 of shape [2, {SIDE - 1}, {SIDE}, 1], declared {declared}"
+    assert f"({sent})" in refused[1]
 
 
 @pytest.mark.parametrize(("which", "version"), [({"version": 1}, 1), ({"label": "stable"}, 1)])
