@@ -158,7 +158,7 @@ def check_routes(file: Path, upstream: str | None) -> Iterator[Finding]:
     from rockstar_client.errors import CallError
     from rockstar_client.tfserving import TFServingClient
     from rockstar_serving.gateway.routes_file import read_routes
-    from rockstar_serving.gateway.setting_files import SettingError
+    from rockstar_serving.options import SettingError
 
     try:
         routes = read_routes(file)

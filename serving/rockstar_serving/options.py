@@ -1,24 +1,37 @@
 """Options, each declared once as a field of a dataclass whose docstring is the help text.
 
 The gateway's settings are read from environment variables and command-line options, the model
-server's options from TensorFlow Serving's flags. Both parse and check values here.
+server's options from TensorFlow Serving's flags. Both parse and check values here. This module also
+reads the TOML files that settings name.
 """
 
 import inspect
 import math
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from rockstar_contract.text_files import read_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 HIDDEN = "(hidden)"
 
+Parsed = TypeVar("Parsed")
+
 
 class OptionError(Exception):
     """The text of an option is invalid; the message says what is expected."""
+
+
+class SettingError(ValueError):
+    """An invalid setting or a file that it names; the message says which, and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -157,3 +170,22 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises SettingError."""
+    try:
+        return tomllib.loads(read_text(path))
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingError(f"{path} is not TOML: {error}") from error
+
+
+def convert(value: Any, kind: type[Parsed], place: str) -> Parsed:
+    """Convert a value in a file, at a place that errors name; raises SettingError."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).replace("`", "").partition(" - at $")
+        raise SettingError(f"{place}{where}: {what[:1].lower()}{what[1:]}") from error

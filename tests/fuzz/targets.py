@@ -29,7 +29,6 @@ from rockstar_serving.gateway.api_keys import read_keys
 from rockstar_serving.gateway.app import create_app
 from rockstar_serving.gateway.open_inference import HEADER_LENGTH
 from rockstar_serving.gateway.routes_file import read_routes
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.core import Core
 from rockstar_serving.model_server.grpc_service import handlers
@@ -42,6 +41,7 @@ from rockstar_serving.model_server.models.config import (
 from rockstar_serving.model_server.models.manager import Manager
 from rockstar_serving.model_server.options import GrpcOptions
 from rockstar_serving.model_server.warmup import masked_crc32c, read_records
+from rockstar_serving.options import SettingError
 from tests.contracts import make_contract
 from tests.fake_engine import ONCE, FakeLoader, add_version
 from tests.images import encoded, png, stroke

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from rockstar_serving import ServeError, logs
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import (
     GatewayConfig,
     command_option,
@@ -20,7 +19,7 @@ from rockstar_serving.gateway.settings import (
     shown,
 )
 from rockstar_serving.listening import is_local, require_free
-from rockstar_serving.options import as_text
+from rockstar_serving.options import SettingError, as_text
 
 log = logging.getLogger(__name__)
 

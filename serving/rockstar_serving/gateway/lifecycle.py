@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
+from rockstar_serving.options import SettingError
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK = "lock"

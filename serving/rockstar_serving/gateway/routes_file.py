@@ -18,7 +18,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from rockstar_serving.gateway.setting_files import SettingError, convert, read_toml
+from rockstar_serving.options import SettingError, convert, read_toml
 
 _HEADER = r"^[A-Za-z0-9-]+$"
 

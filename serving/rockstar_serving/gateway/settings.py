@@ -19,11 +19,11 @@ from rockstar_contract.errors import InvalidInputError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 from rockstar_serving.gateway.api_keys import Keys, Rate
 from rockstar_serving.gateway.routes_file import Routes, read_routes
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.options import (
     HIDDEN,
     Option,
     OptionError,
+    SettingError,
     Values,
     as_text,
     choice,

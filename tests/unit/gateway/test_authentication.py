@@ -15,8 +15,8 @@ from rockstar_serving.gateway.api import Api
 from rockstar_serving.gateway.api_keys import read_keys
 from rockstar_serving.gateway.app import APIS, create_app
 from rockstar_serving.gateway.authentication import PAGE_HEADERS
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import GatewayConfig, read_files
+from rockstar_serving.options import SettingError
 from tests.unit.gateway.conftest import IMAGE, post
 
 

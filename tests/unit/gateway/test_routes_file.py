@@ -12,7 +12,7 @@ from rockstar_serving.gateway.routes_file import (
     Shadow,
     read_routes,
 )
-from rockstar_serving.gateway.setting_files import SettingError
+from rockstar_serving.options import SettingError
 
 WHOLE = """
 [aliases]

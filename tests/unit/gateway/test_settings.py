@@ -3,7 +3,6 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from rockstar_cli.__main__ import cli
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.gateway.settings import (
     command_option,
     config_of,
@@ -12,6 +11,7 @@ from rockstar_serving.gateway.settings import (
     shown,
     variable,
 )
+from rockstar_serving.options import SettingError
 from tests.certificates import chain_of, issued, key_of
 
 

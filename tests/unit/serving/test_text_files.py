@@ -4,12 +4,12 @@ import pytest
 
 from rockstar_serving.gateway.api_keys import make_key, read_keys
 from rockstar_serving.gateway.routes_file import read_routes
-from rockstar_serving.gateway.setting_files import SettingError
 from rockstar_serving.model_folder import ModelFolderError, read_models_config
 from rockstar_serving.model_server.batching_parameters import read_parameters
 from rockstar_serving.model_server.grpc_server import read_ssl_config
 from rockstar_serving.model_server.models.config import ConfigError, read_config_file
 from rockstar_serving.model_server.monitoring import read_monitoring_config
+from rockstar_serving.options import SettingError
 from rockstar_training.config import read_config
 from rockstar_training.errors import ConfigError as TrainConfigError
 from tests.certificates import AUTHORITY, issued
