@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -51,12 +52,18 @@ Item = Prediction | Value | Failed | dict[str, Any]
 @lru_cache(maxsize=64)
 def accepted_type(accept: str | None) -> str | None:
     """The one of TYPES that an Accept header prefers; None without a header or a match."""
-    return parse_accept_header(accept, MIMEAccept).best_match(TYPES)
+    return _types(accept).best_match(TYPES)
 
 
 def accepts_json(accept: str | None) -> bool:
     """Whether an Accept header allows JSON, even if it prefers another type."""
-    return parse_accept_header(accept, MIMEAccept).quality(JSON) > 0
+    return _types(accept).quality(JSON) > 0
+
+
+def _types(accept: str | None) -> MIMEAccept:
+    # Without parameters such as charset, which would have to match.
+    plain = re.sub(r";\s*(?!q=)[^;,]*", "", accept or "", flags=re.IGNORECASE)
+    return parse_accept_header(plain or None, MIMEAccept)
 
 
 def postprocess(

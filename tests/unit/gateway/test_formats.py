@@ -100,8 +100,9 @@ def rows(response):
     return list(csv.DictReader(io.StringIO(response.text)))
 
 
-def test_csv(http):
-    response = instances(http, [ARRAY.tolist(), 5], "?partial=true", Accept="text/csv")
+@pytest.mark.parametrize("accept", ["text/csv", "text/csv; charset=utf-8;q=0.9, image/png"])
+def test_csv(http, accept):
+    response = instances(http, [ARRAY.tolist(), 5], "?partial=true", Accept=accept)
     assert response.mimetype == "text/csv"
     assert response.headers["X-Model-Version"] == "1"
     good, bad = rows(response)
