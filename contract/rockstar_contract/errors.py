@@ -23,8 +23,8 @@ class InvalidInputError(ValueError):
         self, field: str, *, expected: str, got: str, hint: str = "", summary: str = ""
     ) -> None:
         """Make the message; `summary` replaces "FIELD: expected EXPECTED, got GOT" in it."""
-        field, got = printable(field), printable(got)
-        summary = printable(summary) or f"{field}: expected {expected}, got {got}"
+        field, got = _printable(field), _printable(got)
+        summary = _printable(summary) or f"{field}: expected {expected}, got {got}"
         super().__init__(f"{summary}; {hint}" if hint else summary)
         self.field = field
         self.expected = expected
@@ -51,7 +51,7 @@ def quote_names(names: Sequence[str]) -> str:
     return name_first([*map(repr, names)])
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Shorten a text with parts of the input, and escape characters that UTF-8 cannot encode."""
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return text.encode("utf-8", "backslashreplace").decode()

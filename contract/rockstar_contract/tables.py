@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rockstar_contract.errors import InvalidInputError, printable, quote_names
+from rockstar_contract.errors import InvalidInputError, quote_names
 from rockstar_contract.table_cells import (
     ISO,
     MISSING,
@@ -385,7 +385,7 @@ def encode_row(
     if not row and not strict:
         expected = f"the columns {quote_names(names_of(columns))}"
         raise InvalidInputError(field, expected=expected, got="an empty row")
-    adjusted.ignored.extend(map(printable, unknown))
+    adjusted.ignored.extend(unknown)
     decimal = row.decimal if isinstance(row, TextRow) else None
     if decimal:
         signs: list[str] = [each.decimal for each in columns if isinstance(each, NumericColumn)]
@@ -433,7 +433,7 @@ def _value(
         else:
             value = column.parse(cell, field)
             if value is not None and value not in column.categories:
-                adjusted.other[column.name] = printable(value)
+                adjusted.other[column.name] = value
     elif isinstance(column, DateColumn):
         value = column.parse(cell, field)
     elif strict and (isinstance(cell, bool) or (isinstance(cell, str) and not is_text)):

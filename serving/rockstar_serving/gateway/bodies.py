@@ -74,9 +74,9 @@ _ZIP_MEMBER = b"PK\1\2"
 _BASE64_PIECE = 2**20
 # A data URL, as of a browser's canvas or FileReader, which knows no type of some files; and how
 # base64 of a PNG, JPEG, GIF and WebP begins.
-_BASE64 = re.compile(rb"\s*((?i:data:[^,]{0,200};base64,)|iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
+_BASE64 = re.compile(rb"\s*+((?i:data:[^,]{0,200};base64,)|iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
-_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\"\[{\]\d-]|\"data:)")
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*+(\{|\[\s*+[\"\[{\]\d-]|\"data:)")
 
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
@@ -228,7 +228,8 @@ def _fields(fields: list[tuple[str, bytes]], config: GatewayConfig) -> list[Name
     for name, value in fields:
         # An unescaped "+" was read as a space, which base64 does not have.
         data = value.replace(b" ", b"+") if _BASE64.match(value) else value
-        examples += _recognized(data, name, config)
+        if b"\0" in data or _is_text(data):  # else text of a page in another encoding
+            examples += _recognized(data, name, config)
         row[name] = value.decode(errors="replace")
     return examples or ([NamedExample("body", row)] if row else [])
 
@@ -365,7 +366,9 @@ def _parse_piece(body: bytes, _start: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # The standard library is slow, but reads more, such as NaN, and describes errors in detail.
-        return json.loads(body)
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        # Half a surrogate pair, which JavaScript leaves of a cut emoji, becomes U+FFFD.
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def _columns(inputs: Any, config: GatewayConfig) -> list[NamedExample]:

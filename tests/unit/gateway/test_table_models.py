@@ -103,6 +103,22 @@ def test_an_incomplete_row_lists_imputed_and_ignored_columns(http, table):
     assert "ignored" not in ask(http, ROW).get_json()
 
 
+def test_a_form_of_a_page_in_another_encoding(http, table):
+    body = b"color=red&petal+width=2&city=K%F6ln"
+    form = "application/x-www-form-urlencoded"
+    assert http.post("/predict/toy", data=body, content_type=form).status_code == 200
+    np.testing.assert_array_equal(table.batches[0], [TENSOR])
+
+
+@pytest.mark.parametrize("path", ["/predict/toy", "/explain/toy"])
+def test_an_emoji_that_javascript_cut(http, table, path):
+    row = {"petal width": 2.0, "color": "\ud83d", "\U0001f427\ud800": 1}
+    response = http.post(path, data=json.dumps([row]), content_type="application/json")
+    assert response.status_code == 200, response.text
+    assert "\ufffd" in response.text
+    assert response.get_json()["ignored"] == ["\U0001f427\ufffd"]
+
+
 def test_a_csv_response_has_a_column_of_adjustments(http, table):
     text = "color,petal width,species\nred,2.0,one\ngreen,,two\n"
     headers = {"Accept": "text/csv"}

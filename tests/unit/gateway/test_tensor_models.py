@@ -68,12 +68,9 @@ def test_columns_of_texts(http, sent):
 
 
 @pytest.mark.parametrize("instance", ["\ud800", {"text": "\ud800"}])
-def test_half_a_surrogate_pair_is_no_text(http, sent, instance):
-    response = ask(http, "fine", instance, path="/predict/toy?partial=true")
-    assert response.status_code == 200
-    fine, failed = response.get_json()["predictions"]
-    assert fine["label"]
-    assert "an unpaired surrogate" in json.dumps(failed)
+def test_half_a_surrogate_pair_is_replaced(http, sent, instance):
+    assert ask(http, "fine", instance).status_code == 200
+    assert sent == [{"text": [b"fine", "\ufffd".encode()]}]
 
 
 @pytest.mark.parametrize(
