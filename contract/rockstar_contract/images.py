@@ -21,7 +21,7 @@ from rockstar_contract.errors import InvalidInputError, TooLargeError
 from rockstar_contract.limits import DEFAULT_MAX_PIXELS
 
 # By _kind(). Their file names are in limits.py, their media types in gateway/openapi.json.
-FORMATS = "PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC"
+FORMATS = "PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF, HEIC, PGM or PPM"
 # Larger images are halved in width and height until they fit. Models take far fewer pixels, and the
 # steps after decoding need about 28 bytes for each.
 WORKING_PIXELS = 4 * 2**20
@@ -38,6 +38,7 @@ _SIGNATURES = (
     (b"MM\0+", "TIFF"),
     (b"\0\0\1\0", "ICO"),
     (b"\0\0\2\0", "CUR"),
+    *((b"P%d%c" % (digit, space), "PPM") for digit in (5, 6) for space in b"\n\r\t "),
 )
 _EXPORT = "export it as PNG or JPEG"
 _UNCHANGED = "send its bytes unchanged, as curl --data-binary does"
@@ -50,7 +51,7 @@ _OTHER_FILES = (
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image", _EXPORT),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 image", _EXPORT),
     (b"v/1\x01", "an OpenEXR image", _EXPORT),
-    *((b"P%d" % digit, "a Netpbm image (PBM, PGM or PPM)", _EXPORT) for digit in range(1, 7)),
+    *((b"P%d" % digit, "a Netpbm bitmap or text file", _EXPORT) for digit in range(1, 5)),
     (b"PK\3\4", "a ZIP archive", "send the images themselves, as files of one form"),
     (b"\x1f\x8b", "gzip data", "unpack it, or send it with Content-Encoding: gzip"),
     (b"version https://git-lfs", "a pointer of Git LFS instead of the file", "run git lfs pull"),
@@ -294,8 +295,10 @@ def _decode(
     if image.info.get("default_image"):
         # An APNG's first image is for programs without animations; browsers do not show it.
         image.seek(1)
-    tiles = getattr(image, "tile", None) if kind == "GIF" else None
+    tiles = getattr(image, "tile", None) if kind in ("GIF", "PPM") else None
     frame = tiles[0].extents if tiles else None
+    if kind == "PPM" and tiles and tiles[0].codec_name != "raw":
+        raise ValueError("a maximum that Pillow scales to in a loop over the pixels")
     image.load()
     if kind == "JPEG" and repaired and _is_truncated(image):
         raise EOFError("no data for the last block")

@@ -10,6 +10,7 @@ DEFAULT_MAX_PIXELS = 48 * 2**20
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp", ".heic", ".heif"),
     *(".hif", ".avif", ".bmp", ".dib", ".gif", ".apng", ".tif", ".tiff", ".ico", ".cur"),
+    *(".pgm", ".ppm"),
 )
 
 MAX_RANK = 32

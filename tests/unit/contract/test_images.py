@@ -58,6 +58,21 @@ def test_every_mode_becomes_8_bit(mode):
         np.testing.assert_allclose(decoded[:, :, 0], ramp, atol=2)
 
 
+@pytest.mark.parametrize(
+    ("head", "dtype", "channels"),
+    [
+        (b"P5\n# faces\n7 5\n255\n", "u1", 1),
+        (b"P6 7 5 255 ", "u1", 3),
+        (b"P5\n7 5\n65535\n", ">u2", 1),
+    ],
+)
+def test_netpbm_images(head, dtype, channels):
+    values = np.arange(5 * 7 * channels, dtype=dtype).reshape(5, 7, channels)
+    values *= 65535 // 255 if dtype == ">u2" else 1
+    decoded = decode_image(head + values.tobytes())
+    np.testing.assert_array_equal(decoded, np.arange(values.size).reshape(values.shape))
+
+
 def test_decompression_bombs_are_rejected():
     for data in (bomb(), bomb(8000, 8000)):
         with pytest.raises(TooLargeError):
@@ -71,7 +86,7 @@ def test_the_pixel_limit_is_exact():
         decode_image(data, max_pixels=99)
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM"])
 def test_truncated_images_are_rejected(format):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
     data = encoded(noise, format)
@@ -79,7 +94,7 @@ def test_truncated_images_are_rejected(format):
         decode_image(data[: len(data) // 2])
 
 
-ENCODED = [encoded(stroke(), kind) for kind in ("PNG", "GIF", "TIFF", "BMP", "AVIF")]
+ENCODED = [encoded(stroke(), kind) for kind in ("PNG", "GIF", "TIFF", "BMP", "AVIF", "PPM")]
 
 
 @given(st.integers(0, 400), st.binary(max_size=8), st.sampled_from(ENCODED))
@@ -555,7 +570,8 @@ def test_memory_is_reserved_before_a_larger_image_is_decoded(format):
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2", "an MP4 or QuickTime video"),
         (b"\xff\x0a\xfa\x7f", "a JPEG XL image"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image; export it as PNG or JPEG"),
-        (b"P6\n2 2\n255\n", "a Netpbm image (PBM, PGM or PPM); export it as PNG or JPEG"),
+        (b"P5,3", "text that starts with “P5,3”"),
+        (b"P3\n2 2\n255\n", "a Netpbm bitmap or text file; export it as PNG or JPEG"),
         (b"\x1f\x8b\x08\0", "gzip data; unpack it, or send it with Content-Encoding: gzip"),
         # curl -d removes line ends and zero bytes.
         (
@@ -579,7 +595,9 @@ def test_memory_is_reserved_before_a_larger_image_is_decoded(format):
     ],
 )
 def test_other_files_are_named_in_the_error(data, got):
-    expected = "expected an image (PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF or HEIC), got "
+    expected = (
+        "expected an image (PNG, JPEG, WebP, GIF, BMP, TIFF, ICO, AVIF, HEIC, PGM or PPM), got "
+    )
     with pytest.raises(InvalidInputError, match=re.escape(expected + got)):
         decode_image(data)
 

@@ -298,10 +298,10 @@ def test_a_class_of_damaged_images_is_an_error(pets):
 
 
 def test_folders_without_any_image_that_can_be_read(tmp_path):
-    for name in ("s1/1.pgm", "s1/2.pgm", "s2/1.pgm"):  # as the faces of AT&T
+    for name in ("s1/1.jxl", "s1/2.jxl", "s2/1.jxl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"P5 1 1 255\n\0")
-    with pytest.raises(DataError, match=r"\(3 files tried\): .*s1/1.pgm: .* got a Netpbm image"):
+        (tmp_path / name).write_bytes(b"\xff\x0a\xfa\x7f")
+    with pytest.raises(DataError, match=r"\(3 files tried\): .*s1/1.jxl: .* got a JPEG XL image"):
         scan_folder(tmp_path)
 
 
