@@ -230,6 +230,7 @@ def _fields(fields: list[tuple[str, bytes]], config: GatewayConfig) -> list[Name
         data = value.replace(b" ", b"+") if _BASE64.match(value) else value
         if b"\0" in data or _is_text(data):  # else text of a page in another encoding
             examples += _recognized(data, name, config)
+            require_few(len(examples), config, got="more")
         row[name] = value.decode(errors="replace")
     return examples or ([NamedExample("body", row)] if row else [])
 
@@ -247,6 +248,7 @@ def _form_files(
     files: list[NamedExample] = []
     fields: list[tuple[str, bytes]] = []
     for part in parts:
+        require_few(len(files), config, got="more")
         if not part.filename and not part.data:
             continue  # a file input of a browser's form that was left empty
         if part.content_type in CSV_TYPES or (part.filename or "").lower().endswith(CSV_ENDINGS):

@@ -124,6 +124,8 @@ ALONE = {
     "csv that unpacks to too much": (sent(gzip.compress(b"a,b\n" + b"1,2\n" * 10**5), "text/csv"), 413, "body", "unpacked"),
     "an image compressed without saying so": (image(gzip.compress(png(stroke()))), 400, "body", "got an image; send images uncompressed"),
     "an image called CSV": (sent(png(stroke()), "text/csv"), 400, "body", "got an image"),
+    "csv in many files": (files(*[(b"a,b\n" + b"1,2\n" * 5, "a.csv")] * 9), 413, "body", "at most 8 examples, got more"),
+    "csv in many fields": (sent({"a": [b"a,b\n" + b"1,2\n" * 5] * 9}, "application/x-www-form-urlencoded"), 413, "body", "at most 8 examples, got more"),
     "csv without rows": (sent(b"a,b\n", "text/csv"), 400, "body", "no rows"),
     "csv with a ragged row": (sent(b"a,b\n1\n", "text/csv"), 400, "body", "line 2"),
     "csv that is not UTF-8": (sent(b"a,b\n1,\xff\n", "text/csv; charset=utf-8"), 400, "body", "0xff"),
