@@ -190,7 +190,8 @@ def _recognized(data: bytes, field: str, config: GatewayConfig) -> list[NamedExa
     if _JSON.match(data):
         return _json_examples(data, config)
     if _BASE64.match(data):
-        return [NamedExample(field, _from_base64(data.decode(errors="replace"), field))]
+        content = _from_base64(data.decode(errors="replace"), field)
+        return _recognized(content, field, config) or _file(content, field, config)
     if data.startswith(GZIP):
         return _rows(data, field, config, None)
     encoding = _encoding(data)
@@ -257,8 +258,7 @@ def _form_files(
             recognized = _recognized(part.data, part.label, config)
             files += recognized or _file(part.data, part.label, config)
         elif _BASE64.match(part.data):
-            text = part.data.decode(errors="replace")
-            files.append(NamedExample(part.label, _from_base64(text, part.label)))
+            files += _recognized(part.data, part.label, config)
         else:
             fields.append((part.name, part.data))
     files = files or _fields(fields, config)

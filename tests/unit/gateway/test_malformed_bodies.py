@@ -83,7 +83,7 @@ ALONE = {
     "not an image": (image(b"this is no image"), 400, "body", "PNG"),
     "empty image": (image(b""), 400, "body", "0 bytes"),
     "truncated image": (image(png(NOISE)[:-900]), 400, "body", "truncated"),
-    "an image of a format that is not taken": (image(encoded(NOISE, "PPM")), 400, "body", "PNG"),
+    "an image of a format that is not taken": (image(encoded(NOISE, "PCX")), 400, "body", "PNG"),
     "bomb": (image(bomb()), 413, "body", "pixels"),
     "bomb below Pillow's own limit": (image(bomb(1100, 1000)), 413, "body", "1100 x 1000"),
     "octets that are no image": (sent(b"\0" * 99, "application/octet-stream"), 400, "body", "PNG"),

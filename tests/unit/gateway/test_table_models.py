@@ -19,6 +19,9 @@ from tests.unit.gateway.conftest import post
 CSV = "color,petal width\nred,2.0\nwhite,1.5\n"
 
 
+DATA_URL = "data:application/vnd.ms-excel;base64," + base64.b64encode(CSV.encode()).decode()
+
+
 @pytest.fixture
 def table(server):
     server.versions = {1: table_classifier()}
@@ -177,6 +180,7 @@ def test_csv_is_recognized(http, table, content_type):
         ({"petal width": " ", "color": "red"}, [[0, 0, 1, 0]]),
         (ROW | {"größe": "é"}, [TENSOR]),
         ({"rows": CSV}, [TENSOR, [1, 0, 0, 1]]),
+        ({"rows": DATA_URL}, [TENSOR, [1, 0, 0, 1]]),
         ({"note": "a", "rows": json.dumps([ROW])}, [TENSOR]),
     ],
 )
