@@ -270,7 +270,7 @@ def check_service(url: str, api_key: str | None, ca: Path | None) -> Iterator[Fi
 def _check_ready(url: str, status: int, answer: dict[str, Any]) -> Iterator[Finding]:
     models = answer.get("models", {})
     if status == 200:
-        yield Finding(url, "ok", f"ready: {', '.join(models)}")
+        yield Finding(url, "ok", f"ready: {', '.join(models)}" if models else "ready")
         return
     if not models:
         yield Finding(url, "failed", f"not ready: {answer.get('status', status)}", "try again")
@@ -284,7 +284,7 @@ def _check_listed(url: str, status: int, answer: dict[str, Any]) -> Iterator[Fin
     if status != 200:
         key = status in (401, 403)
         fix = "give --api-key, or ROCKSTAR_API_KEY" if key else "see the log of the gateway"
-        detail = f"/v1/models answers {status}: {answer.get('detail', '')}"
+        detail = f"/v1/models answers {status}: {answer.get('detail', '').rstrip('.')}"
         yield Finding(url, "failed", detail, fix)
         return
     for model in answer["models"]:

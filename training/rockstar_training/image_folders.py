@@ -393,7 +393,7 @@ def _walk(folder: Path, skipped: list[str]) -> list[_File]:
     except OSError as error:
         what = {
             FileNotFoundError: f"no such folder: {folder}",
-            NotADirectoryError: f"{folder} is a file; unpack an archive first",
+            NotADirectoryError: f"{folder} is a file; give a table as csv:FILE, unpack an archive",
         }.get(type(error), f"{error.filename} cannot be read ({error.strerror})")
         raise DataError(
             f"{what}: name a folder with a subfolder of images for each class"

@@ -228,8 +228,9 @@ def find_over_http(client: HttpClient, model: str | None) -> ServedModel:
         raise call_error(error.code, message, error.request_id) from error
     if model is None:
         if len(listed) != 1:
-            got = f"{len(listed)} models: choose --model {' | '.join(listed)}"
-            raise InvalidInputError("--model", expected="one", got=got)
+            got = "several models are served" if listed else "no model is served"
+            hint = f"choose --model {' | '.join(listed)}" if listed else ""
+            raise InvalidInputError("--model", expected="one", got=got, hint=hint, summary=got)
         model = next(iter(listed))
     if model not in listed:
         # It may be an alias, or not be listed.

@@ -64,6 +64,12 @@ def _print_new_key(name: str, as_json: bool) -> None:
     )
 
 
+class _InvalidSettingError(click.ClickException):
+    """Like a UsageError without the usage, which users of `rockstar serve` do not call."""
+
+    exit_code = click.UsageError.exit_code
+
+
 @click.command(epilog="Example: rockstar gateway --upstream 127.0.0.1:8500 --model cnn")
 @_with_settings
 @click.option("--print-config", is_flag=True, help="Print the settings in effect, and end.")
@@ -87,7 +93,7 @@ def gateway(print_config: bool, make_key: str | None, as_json: bool, **options: 
             return
         _serve(config_of(effective), as_json)
     except SettingError as error:
-        raise click.UsageError(str(error)) from error
+        raise _InvalidSettingError(str(error)) from error
     except ServeError as error:
         raise click.ClickException(str(error)) from error
 

@@ -327,7 +327,7 @@ def test_no_folder_is_an_error(tmp_path):
     (tmp_path / "photos.zip").touch()
     with pytest.raises(DataError, match=r"no such folder: .*absent: name a folder with"):
         scan_folder(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"photos\.zip is a file; unpack an archive first"):
+    with pytest.raises(DataError, match=r"photos\.zip is a file; .*unpack an archive"):
         scan_folder(tmp_path / "photos.zip")
 
 
