@@ -342,9 +342,12 @@ class ConfigFileWatcher:
         except ConfigError as error:
             self._report(f"{error}; what was served before stays")
         except StatusError as error:
-            self._report(f"{self._where}: {error.message}")
             if self._labels_may_wait and error.code == Code.FAILED_PRECONDITION:
+                waits = f"{error.message}; labels wait for it"
+                self._report(f"{self._where}: {waits}", logging.WARNING)
                 self._reload_all_but_labels(self._configs or ())
+            else:
+                self._report(f"{self._where}: {error.message}")
         else:
             self._problem = ""
 
@@ -369,8 +372,8 @@ class ConfigFileWatcher:
             except Exception:  # an unexpected error in one check must not end the thread
                 log.exception("%s: reloading failed", self._where)
 
-    def _report(self, problem: str) -> None:
+    def _report(self, problem: str, level: int = logging.ERROR) -> None:
         """Log each problem once, not in every check."""
         if problem != self._problem and not self._stopping.is_set():
-            log.error("%s", problem)
+            log.log(level, "%s", problem)
         self._problem = problem
