@@ -67,7 +67,7 @@ def _row(version: "Version") -> tuple[str, ...]:
     if contract is not None:
         created = f"{contract.created:%Y-%m-%d %H:%M}"
         metrics = "  ".join(
-            f"{name} {value:.4f}"
+            f"{name} {value:.4f}" if abs(value) < 1000 else f"{name} {value:,.0f}"
             for name, value in contract.metrics.items()
             if name in _METRICS or name.startswith("quantized_")
         )
