@@ -84,7 +84,7 @@ def require_compatible(models: Path, model: str, new: Contract | PreparedData) -
     differences = _differences(contract, new)
     if differences:
         raise DataError(
-            f"{model} version {contract.version} is served, and this would take its place with "
+            f"{model} version {contract.version} is served, and this would take its place "
             f"{'; '.join(differences)}. Use --name for another model, or --replace"
         )
 
@@ -119,15 +119,18 @@ def worse_than_served(models: Path, new: Contract, held_out: int) -> str:
 
 
 def _differences(old: Contract, new: Contract | PreparedData) -> list[str]:
+    """List differences, each after the words "this would take its place"."""
     found = []
     if old.task != new.task:
-        found.append(f"the task {new.task} instead of {old.task}")
+        found.append(f"with the task {new.task} instead of {old.task}")
     if old.labels != new.labels and old.task == new.task:
         if set(old.labels) == set(new.labels):
-            found.append(f"the same labels in another order ({name_first(new.labels, _NAMED)})")
+            found.append(
+                f"with the same labels in another order ({name_first(new.labels, _NAMED)})"
+            )
         else:
             found.append(
-                f"the labels {name_first(new.labels, _NAMED)} ({len(new.labels)}) instead of "
+                f"with the labels {name_first(new.labels, _NAMED)} ({len(new.labels)}) instead of "
                 f"{name_first(old.labels, _NAMED)} ({len(old.labels)})"
             )
     # Scaling is not compared: it follows from the data each time.
@@ -137,22 +140,25 @@ def _differences(old: Contract, new: Contract | PreparedData) -> list[str]:
             for spec in (old.input, new.input)
         )
         parts = [
-            ("no more the column", [name for name in before if name not in now]),
-            ("the new column", [name for name in now if name not in before]),
-            ("another type of", [n for n, kind in now.items() if before.get(n, kind) != kind]),
+            ("without the", [name for name in before if name not in now]),
+            ("with the new", [name for name in now if name not in before]),
+            ("with another type of the", [n for n in now if before.get(n, now[n]) != now[n]]),
         ]
-        changed = ", ".join(f"{what} {name_first(names, _NAMED)}" for what, names in parts if names)
-        found += [changed] if changed else []
+        found += [
+            f"{what} column{'s' * (len(names) > 1)} {name_first(names, _NAMED)}"
+            for what, names in parts
+            if names
+        ]
     else:
         kinds = [_described(spec.input) for spec in (old, new)]
         tensors = [getattr(spec.input, "tensors", ()) for spec in (old, new)]
         if kinds[0] != kinds[1] or tensors[0] != tensors[1]:
-            found.append(f"{kinds[1]} as input instead of {kinds[0]}")
+            found.append(f"with {kinds[1]} as input instead of {kinds[0]}")
     if old.target != new.target:
-        found.append(f"the target {new.target or 'none'} instead of {old.target or 'none'}")
+        found.append(f"with the target {new.target or 'none'} instead of {old.target or 'none'}")
     source = new if isinstance(new, PreparedData) else new.data_set
     if old.data_set and source and source.name != old.data_set.name:
-        found.append(f"the data set {source.name} instead of {old.data_set.name}")
+        found.append(f"with the data set {source.name} instead of {old.data_set.name}")
     return found
 
 

@@ -1,6 +1,7 @@
 """Requirements for replacing a served version."""
 
 import pytest
+from msgspec.structs import replace
 
 from rockstar_training.contract_builder import require_compatible, worse_than_served
 from rockstar_training.errors import DataError
@@ -44,9 +45,18 @@ def test_another_promise_is_rejected_with_the_differences(tmp_path, changes, mes
     assert str(raised.value).endswith("Use --name for another model, or --replace")
 
 
-def test_another_data_set_is_refused_and_one_that_is_not_known_is_not(tmp_path):
-    from msgspec.structs import replace
+def test_other_columns_are_named(tmp_path):
+    served = table_classifier(model="cnn")
+    publish(tmp_path, served)
+    first, *others = served.input.columns
+    columns = (replace(first, name="a"), replace(first, name="b"), *others)
+    changed = replace(served, input=replace(served.input, shape=(5,), columns=columns))
+    message = r"take its place without the column petal width; with the new columns a, b\. Use"
+    with pytest.raises(DataError, match=message):
+        require_compatible(tmp_path, "cnn", changed)
 
+
+def test_another_data_set_is_refused_and_one_that_is_not_known_is_not(tmp_path):
     made = contract(0.9, 100)
     publish(tmp_path, made)
     other = replace(made.training_data[0], name="other")
