@@ -641,7 +641,7 @@ def _remarks(name: str, column: TableColumn, explicit: bool) -> list[str]:
         )
     if column.type == "category" and not explicit and (odd := _odd(name, column)):
         notes.append(f"column {name!r} is read as categories: {odd}")
-    notes += [f"column {name!r}: {merged}" for merged in _merged(column)[:_MARKERS_AT_MOST]]
+    notes += [f"column {name!r}: {merged}" for merged in _merged(column)]
     if column.type == "category" and not explicit and _are_codes(column.texts):
         notes.append(
             f"column {name!r} has leading zeros, so its values are categories; for numbers, give "
@@ -683,17 +683,14 @@ def _units(name: str, column: TableColumn) -> list[str]:
 
 
 def _merged(column: TableColumn) -> list[str]:
-    """List the spellings that count as another one."""
+    """Note the spellings that are one value, if there are any."""
     spellings: dict[str, set[str]] = defaultdict(set)
     if not isinstance(column.values, np.ndarray):
         for text, name in zip(column.texts, column.values, strict=True):
             if name not in (None, text):
                 spellings[str(name)].add(text)
-    return [
-        f"{quote_names(sorted(texts))} {'count' if len(texts) > 1 else 'counts'} as {name!r}; "
-        f"rename {'them' if len(texts) > 1 else 'it'} to tell them apart"
-        for name, texts in sorted(spellings.items())
-    ]
+    same = [" = ".join(map(repr, [*sorted(spellings[name]), name])) for name in sorted(spellings)]
+    return [f"spellings of one value: {name_first(same, _MARKERS_AT_MOST)}"] if same else []
 
 
 def _counts_rows(column: TableColumn) -> bool:
