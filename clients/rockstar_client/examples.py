@@ -88,8 +88,8 @@ def _read_file(path: Path, field: str) -> list[NamedExample]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        got = f"{path} ({error.strerror})"
-        raise InvalidInputError(field, expected="a readable file", got=got) from error
+        got, hint = f"{path} ({error.strerror})", 'a text goes as {"name of the input": text}'
+        raise InvalidInputError(field, expected="a readable file", got=got, hint=hint) from error
     if not path.name.lower().endswith(CSV_ENDINGS):
         return [NamedExample(field, content)]
     rows = read_rows(content, field)

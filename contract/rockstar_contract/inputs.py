@@ -126,8 +126,8 @@ def split_batch(batch: NDArray[Any], field: str) -> Iterator[tuple[str, NDArray[
 def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArray[Any]]:
     """Convert one example, values by input name, to arrays without a batch dimension.
 
-    If there is one input, the example may be its value alone. Raises InvalidInputError if an input
-    is missing or unknown, or its values do not fit.
+    If there is one input, the example may be its value alone; a single value also fits the shape
+    [1]. Raises InvalidInputError if an input is missing or unknown, or its values do not fit.
     """
     if not isinstance(example, Mapping):
         if len(spec.tensors) > 1:
@@ -147,12 +147,15 @@ def read_tensors(example: Any, spec: TensorInput, field: str) -> dict[str, NDArr
             hint = _pattern(spec)
             raise InvalidInputError(place, expected=describe(tensor), got="nothing", hint=hint)
         read = _string_array if tensor.dtype == STRING else _number_array
-        arrays[tensor.name] = array = read(example[tensor.name], tensor, place)
+        array = read(example[tensor.name], tensor, place)
+        if array.shape == () and tensor.shape == (1,):  # Keras' usual input for one value
+            array = array.reshape(1)
+        arrays[tensor.name] = array
         if len(array.shape) != len(tensor.shape) or any(
             size not in (None, got) for size, got in zip(tensor.shape, array.shape, strict=True)
         ):
-            got = f"shape {list(array.shape)}"
-            raise InvalidInputError(place, expected=describe(tensor), got=got)
+            got, hint = f"shape {list(array.shape)}", _pattern(spec)
+            raise InvalidInputError(place, expected=describe(tensor), got=got, hint=hint)
     return arrays
 
 
@@ -340,5 +343,10 @@ def _listed(spec: TensorInput) -> str:
 
 
 def _pattern(spec: TensorInput) -> str:
-    names = ", ".join(f'"{tensor.name}": …' for tensor in spec.tensors[:MAX_NAMES])
-    return f'send {{"instances": [{{{names}}}]}}'
+    """The JSON that fits, such as `send {"instances": [{"ids": […], "text": "…"}]}`."""
+    members = []
+    for tensor in spec.tensors[:MAX_NAMES]:
+        depth = 0 if tensor.shape == (1,) else len(tensor.shape)
+        value = '"…"' if tensor.dtype == STRING else "…"
+        members.append(f'"{tensor.name}": {"[" * depth}{value}{"]" * depth}')
+    return f'send {{"instances": [{{{", ".join(members)}}}]}}'

@@ -93,12 +93,12 @@ class NamedExample(msgspec.Struct, frozen=True):
     Attributes:
         field: its place in the body.
         example: as it was sent, with texts decoded as base64; or the error that it is invalid.
-        text: the text itself, for models that take strings; None if the example is no text.
+        value: the text or number itself, for models that take tensors; None for other examples.
     """
 
     field: str
     example: Example | InvalidInputError
-    text: str | None = None
+    value: str | float | None = None
 
     def get(self) -> Example:
         """The example; raises InvalidInputError if it is invalid."""
@@ -417,11 +417,12 @@ def _instance(value: Any, field: str) -> NamedExample:
             return NamedExample(field, copy.copy(error), value)
     if isinstance(value, (list, dict)):
         return NamedExample(field, value)
-    raise InvalidInputError(
+    invalid = InvalidInputError(
         field,
         expected='base64 text, {"b64": text}, an array of numbers or an object of columns',
         got=_json_type(value),
     )
+    return NamedExample(field, invalid, value)
 
 
 def _from_base64(text: str, field: str) -> bytes:

@@ -174,8 +174,8 @@ class Batch:
                 self._require_time(began)
             try:
                 example: Any
-                if is_tensors and named.text is not None:
-                    self.sent[index] = example = named.text
+                if is_tensors and named.value is not None:
+                    self.sent[index] = example = named.value
                 else:
                     example = named.get()
                 if isinstance(spec, TensorInput):

@@ -93,9 +93,19 @@ def test_values_become_arrays_of_the_input_dtypes():
     }
 
 
-def test_one_input_needs_no_name():
-    spec = TensorInput(tensors=(TensorSpec(name="x", dtype="float32", shape=(2,)),))
-    assert read_tensors([1, 2], spec, "x")["x"].tolist() == [1, 2]
+@pytest.mark.parametrize(
+    ("dtype", "shape", "value", "array"),
+    [
+        ("float32", (2,), [1, 2], [1, 2]),
+        ("float32", (1,), 0.5, [0.5]),
+        ("string", (1,), "good film", [b"good film"]),
+        ("string", (1,), ["good film"], [b"good film"]),
+    ],
+)
+def test_one_input_needs_no_name_and_one_value_no_list(dtype, shape, value, array):
+    spec = TensorInput(tensors=(TensorSpec(name="x", dtype=dtype, shape=shape),))
+    for example in (value, {"x": value}):
+        assert read_tensors(example, spec, "x")["x"].tolist() == array
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,7 @@ def test_one_input_needs_no_name():
         ({"ids": [1.5]}, r"x\.ids: expected int32 of shape \[any\]: whole numbers from .* got 1.5"),
         ({"ids": [2**40]}, "whole numbers from -2147483648 to 2147483647"),
         ({"ids": [[1]]}, r"x\.ids: expected int32 of shape \[any\], got shape \[1, 1\]"),
+        ({"ids": 1}, r'got shape \[\]; send .*\[{"ids": \[…\], "price": …, "text": "…"}\]'),
         ({"ids": ["a"]}, r"x\.ids: expected int32 of shape \[any\], got text"),
         ({"ids": [[1], [1, 2]]}, "got a ragged array"),
         ({"ids": None}, "x.ids: expected int32"),

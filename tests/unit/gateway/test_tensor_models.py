@@ -18,6 +18,7 @@ def takes(*specs: TensorSpec):
 
 
 TEXT = TensorSpec(name="text", dtype="string", shape=())
+TEXTS = [b"good film", b"bad film"]
 IDS = TensorSpec(name="ids", dtype="int32", shape=(None,))
 
 
@@ -61,10 +62,20 @@ def test_a_string_is_text_unless_it_is_marked_as_base64(http, sent, instance, te
     assert sent == [{"text": [text, b"another one"]}]
 
 
-def test_columns_of_texts(http, sent):
+@pytest.mark.parametrize(("shape", "rows"), [((), TEXTS), ((1,), [[text] for text in TEXTS])])
+def test_columns_of_texts(http, server, sent, shape, rows):
+    server.versions = {1: takes(TensorSpec(name="text", dtype="string", shape=shape))}
     data = json.dumps({"inputs": {"text": ["good film", "bad film"]}})
     assert http.post("/predict/toy", data=data, content_type="application/json").status_code == 200
-    assert sent == [{"text": [b"good film", b"bad film"]}]
+    assert ask(http, "good film", {"text": "bad film"}).status_code == 200
+    assert sent == [{"text": rows}] * 2
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_number_needs_no_list(http, server, sent, shape):
+    server.versions = {1: takes(TensorSpec(name="x", dtype="float32", shape=shape))}
+    assert ask(http, 0.5, {"x": 2}).status_code == 200
+    assert sent == [{"x": np.reshape([0.5, 2.0], (2, *shape)).tolist()}]
 
 
 @pytest.mark.parametrize("instance", ["\ud800", {"text": "\ud800"}])
