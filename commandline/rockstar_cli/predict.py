@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rockstar_contract.contract import Prediction, Value
 
 _DEFAULT_TOP = 3
+# Significant digits of float32.
+_DIGITS = 7
 _CHUNK = 2**16
 
 
@@ -240,9 +242,11 @@ def _predict_to_screen(
     from rockstar_client.bulk.items import Failed
     from rockstar_client.bulk.job import predict_items
     from rockstar_client.bulk.sources import Paths
+    from rockstar_contract.contract import Value
     from rockstar_contract.text_files import utf8_name
 
     good = failed = newest = 0
+    numbers = False
     document: list[Prediction | Value] = []
     with _connect(options) as (served, predict_batch, counts):
         source = Paths(named, tables=served.tables)
@@ -256,13 +260,15 @@ def _predict_to_screen(
                         failed += 1
                         continue
                     good, newest = good + 1, version
+                    numbers = isinstance(outcome, Value)
                     if as_json:
                         document.append(outcome)
                     else:
                         lines.append((name, printable(_describe(outcome))))
                 width = max((len(name) for name, _ in lines), default=0)
+                digits = max((len(text) for _, text in lines), default=0) if numbers else 0
                 for name, text in lines:
-                    click.echo(f"{name:{width}}  {text}")
+                    click.echo(f"{name:{width}}  {text:>{digits}}")
     if not good and not failed:
         raise BulkError(_nothing_in(source))
     if as_json and good:
@@ -276,7 +282,12 @@ def _describe(outcome: "Prediction | Value") -> str:
     from rockstar_contract.contract import Value
 
     if isinstance(outcome, Value):
-        return f"{outcome.value:g}"
+        import numpy as np  # here, to keep help fast
+
+        value = outcome.value
+        if not 1e-4 <= abs(value) < 1e15:
+            return f"{value:.{_DIGITS}g}"
+        return np.format_float_positional(value, _DIGITS, unique=False, fractional=False, trim="-")
     scores = "  ".join(f"{score.label} {score.score:.4f}" for score in outcome.top)
     return f"{'not sure' if outcome.label is None else outcome.label}  ({scores})"
 

@@ -255,6 +255,8 @@ def _reason(error: Exception | ErrorMembers, example: Example | None = None) -> 
     ):
         column = _POSITION.sub("", error.field) if _POSITION.match(error.field) else ""
         place, hint = f"{column}: " if column else "", f"; {error.hint}" if error.hint else ""
+        if isinstance(error, InvalidRequestError) and error.hint not in error.message:
+            hint = ""  # the gateway's default, which is for callers of its API
         if isinstance(example, TextRow) and error.got.startswith("an unknown column"):
             # The gateway does not know how the file was read.
             hint += f"; {example.hint}" if example.hint and example.hint not in hint else ""

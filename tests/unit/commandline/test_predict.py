@@ -1,6 +1,7 @@
 """`rockstar predict`: lists of paths, and safe output; tests/integration/gateway has whole runs."""
 
 import io
+import json
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from rockstar_cli.predict import NamedPaths
 from rockstar_client.bulk import BulkError
 from tests.command_line import invoke
 from tests.images import png, stroke
-from tests.unit.clients.http_server import Server, running
+from tests.unit.clients.http_server import Server, answer, running
 from tests.unit.commandline.test_service_options import MODELS, predictions
 
 
@@ -62,3 +63,16 @@ def test_control_characters_in_names_and_labels_are_escaped(tmp_path):
     assert r"a\x1b[2J b.png.absent" in failed.stderr
     for each in (result, failed):
         assert "\x1b" not in each.output
+
+
+def test_numbers_are_printed_in_full_and_aligned(tmp_path):
+    texts = ["252842.2", "1055270", "-0.0001234568", "12", "1e-05", "2.5e+15", "0"]
+    values = [252842.17, 1055270.0, -0.00012345678, 12.0, 1e-5, 2.5e15, 0.0]
+    body = {"task": "regression", "version": 2, "predictions": [{"value": each} for each in values]}
+    response = answer("200 OK", json.dumps(body).encode(), Content_Type="application/json")
+    file = tmp_path / "houses.csv"
+    file.write_text("rooms\n" + "1\n" * len(values))
+    with running(Server([MODELS, response])) as server:
+        result = invoke("predict", "--model", "toy", "--url", server.url, file)
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == texts
+    assert len({*map(len, result.stdout.splitlines())}) == 1

@@ -71,6 +71,15 @@ def test_the_item_that_fails_a_batch_is_found(code):
     assert found[5] == (0, Failed("no"))
 
 
+@pytest.mark.parametrize(("detail", "hint"), [("", ""), ("; send rows", "; send rows")])
+def test_hints_for_callers_of_the_api_are_left_out(detail, hint):
+    members = {"field": "instances[0]", "expected": "a", "got": "b"}
+    members["hint"] = detail.removeprefix("; ") or "GET /docs shows what can be sent."
+    error = call_error(Code.INVALID_ARGUMENT, f"instances[0]: expected a, got b{detail}")
+    ((_, outcome),) = predict(Service(lambda _: error.about(members, 0)), [1])
+    assert outcome == Failed(f"expected a, got b{hint}")
+
+
 def test_an_unknown_column_of_a_file_in_another_encoding():
     (row,) = read_rows("odejście\n1\n".encode("cp1250"), "f")
     error = invalid_request(
