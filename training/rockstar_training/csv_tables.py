@@ -41,8 +41,9 @@ _NEARLY_ALL = 0.99
 # as these from each other; or it is the only negative one.
 _SENTINEL = re.compile(r"-?9{2,}(\.9+)?")
 _SENTINEL_ROWS, _SENTINEL_DISTANCE = 3, 5
-# Average number of rows per value in columns that are checked for revealing the target.
-_SEVERAL = 5
+# A column reveals the target if its values leave at most one in ten of the wrong guesses that are
+# made without it, less for each value, so that unique ones reveal nothing.
+_SEVERAL, _FEW_WRONG = 5, 10
 _LARGEST = float(np.finfo(np.float32).max)
 _ID_NAME = re.compile(
     r"(?i:id|index|idx|key|uid|uuid|guid|#|id[ _-].*|no\.?|nr\.?"
@@ -523,10 +524,10 @@ def _useful_columns(
             rows.notes.append(f"column {name!r} is left out: {reason}")
             continue
         rows.notes += _remarks(name, column, explicit=name in rows.types)
-        if labels is not None and _tells_the_target(column, labels):
+        if labels is not None and (told := _rows_told(column, labels)):
             rows.notes.append(
-                f"column {name!r} alone determines {target!r} in all rows: if it is not known when "
-                f"you predict, leave it out with --ignore {shlex.quote(name)}"
+                f"column {name!r} alone predicts {target!r} in {told} of {len(labels)} rows: if it "
+                f"is not known when you predict, leave it out with --ignore {shlex.quote(name)}"
             )
         columns[name] = column
     counting = [name for name, column in columns.items() if _counts_rows(column)]
@@ -701,12 +702,23 @@ def _counts_rows(column: TableColumn) -> bool:
     return values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 
-def _tells_the_target(column: TableColumn, targets: NDArray[Any]) -> bool:
-    """Check whether each value of a column, in several rows, has only one label."""
-    keys = column.values.tolist() if isinstance(column.values, np.ndarray) else column.values
-    pairs = set(zip(keys, targets.tolist(), strict=True))
-    different = len(dict(pairs))
-    return len(pairs) == different and different * _SEVERAL <= len(keys)
+def _rows_told(column: TableColumn, labels: NDArray[Any]) -> int:
+    """Count the rows whose label follows from a column; 0 if it does not nearly determine labels.
+
+    It may follow from the value, or from whether there is the most frequent one, or none.
+    """
+    cells = column.values.tolist() if isinstance(column.values, np.ndarray) else column.values
+    values = [cell if cell == cell else None for cell in cells]  # NaN is missing
+    [(frequent, _)] = Counter(values).most_common(1)
+    wrong = len(labels) - int(np.bincount(labels).max())  # always guessing the most frequent label
+    for keys in (values, [value == frequent for value in values]):
+        best: dict[Any, int] = {}
+        for (key, _), count in Counter(zip(keys, labels.tolist(), strict=True)).items():
+            best[key] = max(count, best.get(key, 0))
+        told = sum(best.values())
+        if _SEVERAL * len(best) + _FEW_WRONG * (len(labels) - told) <= wrong:
+            return told
+    return 0
 
 
 def _targets(

@@ -482,20 +482,26 @@ def test_columns_of_the_same_name_are_noted(csv):
     assert any("the same name in the header" in n and "'x.1'" in n for n in table.notes)
 
 
-def test_a_column_that_is_the_target_in_other_words_is_named(csv):
-    alive = ["no" if i % 3 else "yes" for i in range(60)]
-    text = rows_of(
-        "age,alive,sex,survived",
-        range(20, 80),
-        alive,
-        ["m", "f"] * 30,
-        [i % 3 == 0 for i in range(60)],
-    )
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["no" if i % 3 else "yes" for i in range(60)], 60),
+        (["" if i % 3 else f"2024-01-{1 + i // 3}" for i in range(60)], 60),
+        (["" if i % 3 or i == 0 else f"2024-01-{1 + i // 3}" for i in range(60)], 59),
+        ([0 if i % 3 else i + 0.5 for i in range(60)], 60),
+        ([i % 3 + i // 3 / 100 for i in range(60)], 0),  # one value for each row
+        (["" if i % 3 or i % 4 == 0 else "2024-01-01" for i in range(60)], 0),
+    ],
+)
+def test_a_column_that_reveals_the_target_is_named(csv, values, told):
+    targets = [i % 3 == 0 for i in range(60)]
+    text = rows_of("age,end,sex,survived", range(20, 80), values, ["m", "f"] * 30, targets)
     table = read_csv(csv(text), "survived")
-    assert [*table.columns] == ["age", "alive", "sex"]
-    assert table.notes == (
-        "column 'alive' alone determines 'survived' in all rows: if it is not known when you predict, leave it out with --ignore alive",
-    )  # fmt: skip
+    assert [*table.columns] == ["age", "end", "sex"]
+    assert [note for note in table.notes if "alone" in note] == [
+        f"column 'end' alone predicts 'survived' in {told} of 60 rows: if it is not known when "
+        "you predict, leave it out with --ignore end"
+    ] * bool(told)
 
 
 def test_the_error_for_a_target_beyond_32_bits_names_what_to_subtract(tmp_path):
