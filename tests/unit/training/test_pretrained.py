@@ -36,7 +36,8 @@ def saved(tmp_path, *stack, shape=(16, 16, 3), name="mine"):
 
 
 def conv(**options):
-    return layers.Conv2D(4, 3, **options)
+    # With some weights all four filters are dead after a ReLU, for one in sixteen seeds.
+    return layers.Conv2D(4, 3, kernel_initializer=keras.initializers.GlorotUniform(1), **options)
 
 
 def config_of(file, **settings):
