@@ -87,8 +87,9 @@ def _read_file(path: Path, field: str) -> list[NamedExample]:
     field = f"{field} ({path.name})"
     try:
         content = path.read_bytes()
-    except OSError as error:
-        got, hint = f"{path} ({error.strerror})", 'a text goes as {"name of the input": text}'
+    except (OSError, ValueError) as error:  # the latter for NUL in a path
+        reason = getattr(error, "strerror", None) or error
+        got, hint = f"{path} ({reason})", 'a text goes as {"name of the input": text}'
         raise InvalidInputError(field, expected="a readable file", got=got, hint=hint) from error
     if not path.name.lower().endswith(CSV_ENDINGS):
         return [NamedExample(field, content)]

@@ -344,7 +344,8 @@ def _listed(document: Any) -> tuple[str, Any]:
         "body",
         expected='an object with just "instances"',
         got=names or _json_type(document) + ", as JSON encoded twice" * isinstance(document, str),
-        hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}',
+        hint='an image goes as {"instances": [{"b64": text}]}, a row as {"instances": [row]}, '
+        'a text as {"instances": [text]}',
     )
 
 

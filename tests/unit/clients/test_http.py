@@ -222,7 +222,7 @@ def test_errors_name_inputs_as_the_caller_does(server, connect_http, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["nowhere.png", Image.new("CMYK", (2, 2)), 7, np.array([object()])]
+    "wrong", ["nowhere.png", "a\0b", Image.new("CMYK", (2, 2)), 7, np.array([object()])]
 )
 def test_errors_name_unreadable_inputs(server, connect_http, wrong):
     with connect_http(server.url) as client, pytest.raises(InvalidRequestError) as caught:
