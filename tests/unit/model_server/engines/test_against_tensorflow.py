@@ -277,7 +277,7 @@ def test_a_deadline_that_has_passed_starts_nothing(saved_models, load):
 
 
 def test_closed_engines_are_freed(saved_models, load):
-    """8 MB of weights, so that a leak of ten engines is visible."""
+    """8 MB of weights, so a leak of thirty engines takes twice the bound; allocators keep some."""
     folder = saved_models.version(make_heavy)
 
     def load_and_run() -> None:
@@ -289,6 +289,6 @@ def test_closed_engines_are_freed(saved_models, load):
     for _ in range(5):
         load_and_run()
     before = resident_mb()
-    for _ in range(10):
+    for _ in range(30):
         load_and_run()
-    assert resident_mb() - before < 40
+    assert resident_mb() - before < 120
