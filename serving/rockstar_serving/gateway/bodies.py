@@ -78,6 +78,9 @@ _BASE64 = re.compile(rb"\s*+((?i:data:[^,]{0,200};base64,)|iVBORw0KGgo|/9j/|R0lG
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_=\s-]")
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*+(\{|\[\s*+[\"\[{\]\d-]|\"data:)")
 
+# The escape of half a surrogate pair in JSON.
+_SURROGATE = re.compile(rb"\\\0*u\0*[dD]\0*[89a-fA-F]")  # \0: in UTF-16
+
 _NPY = b"\x93NUMPY"
 _NPZ = (b"PK\x03\x04", b"PK\x05\x06")  # a ZIP archive, an empty one
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -369,8 +372,11 @@ def _parse_piece(body: bytes, _start: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # The standard library is slow, but reads more, such as NaN, and describes errors in detail.
-        text = json.dumps(json.loads(body), ensure_ascii=False)
+        document = json.loads(body)
+        if not _SURROGATE.search(body):
+            return document
         # Half a surrogate pair, which JavaScript leaves of a cut emoji, becomes U+FFFD.
+        text = json.dumps(document, ensure_ascii=False)
         return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
